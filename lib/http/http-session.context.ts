@@ -1,0 +1,187 @@
+import { Logger, type ExecutionContext } from '@nestjs/common';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { SessionContextException, SessionHttpException } from '../exceptions/session.exception.js';
+import type { SessionLockingMode } from '../options/session-options.js';
+import { ActiveSession } from '../session/active-session.js';
+import type { SessionContext } from '../session/session-context.js';
+import type { SessionManager } from '../session/session-manager.js';
+import type { Session } from '../session/session.js';
+import { ResponseHook, type ResponseHandlers } from './response-hook.js';
+import type { SessionCookie } from './session-cookie.js';
+
+const CONTEXT = Symbol('nest-sessions');
+const logger = new Logger('Sessions');
+
+type RequestLike = { raw?: IncomingMessage; protocol?: string; [CONTEXT]?: HttpSessionContext };
+
+/**
+ * The context of an HTTP request, as `init` left it on the raw request.
+ * @param request a raw one, or a framework's wrapper with `raw`
+ */
+export function findHttpContext(request: unknown): HttpSessionContext | undefined {
+  const { raw, [CONTEXT]: context } = (request ?? {}) as RequestLike;
+  return context ?? (raw as RequestLike | undefined)?.[CONTEXT];
+}
+
+/** @throws SessionContextException that says why there is none */
+export function requireHttpContext(request: unknown): HttpSessionContext {
+  const context = findHttpContext(request);
+  if (!context) {
+    throw new SessionContextException(
+      'There is no session here: the request is no HTTP request, its path is in the option exclude, or ' +
+        'SessionsModule.forRoot() is missing in the imports of AppModule',
+    );
+  }
+  return context;
+}
+
+export const requestOf = (context: ExecutionContext): unknown => context.switchToHttp().getRequest();
+
+/**
+ * The session's life in one HTTP request. Made for every request, it does nothing until something asks for
+ * the session: then the cookie is read, the response is hooked and the session is loaded.
+ */
+export class HttpSessionContext implements SessionContext, ResponseHandlers {
+  active: ActiveSession | undefined;
+  /** The client has gone, or has its answer. */
+  isClosed = false;
+  private hook: ResponseHook | undefined;
+  private locking: SessionLockingMode | undefined;
+  private isSkipped = false;
+  private failure: unknown;
+
+  constructor(
+    private readonly manager: SessionManager,
+    private readonly cookie: SessionCookie,
+    private readonly req: IncomingMessage,
+    private readonly res: ServerResponse,
+    /** Who knows the protocol, behind a trusted proxy too: Express' or Fastify's request. */
+    public source: { protocol?: string } = req as RequestLike,
+  ) {
+    (req as RequestLike)[CONTEXT] = this;
+  }
+
+  owns(id: string): boolean {
+    return this.active?.loaded
+      ? this.active.isStored && this.active.id === id
+      : this.cookie.readId(this.req.headers) === id;
+  }
+
+  async use({ readOnly = false } = {}): Promise<Session> {
+    if (this.isSkipped) {
+      throw new SessionContextException('This route has @SkipSession(); remove it to use the session');
+    }
+    if (!this.active) {
+      this.active = new ActiveSession(this.manager, this.cookie.readId(this.req.headers));
+      this.active.locking = this.locking ?? this.active.locking;
+      this.hook = new ResponseHook(this.res, this);
+      if (this.res.destroyed) {
+        this.onClose(); // the event has passed
+      }
+    }
+    try {
+      await this.active.load({ readOnly });
+    } catch (error) {
+      this.failure = error;
+      throw error;
+    }
+    return readOnly ? this.active.readOnlySession : this.active.session;
+  }
+
+  /** The route's own locking mode. A session that a guard has used before goes on in that mode. */
+  async setLocking(mode: SessionLockingMode): Promise<void> {
+    this.locking = mode;
+    if (this.active) {
+      this.active.locking = mode;
+      await (mode === 'explicit' ? this.active.releaseLock() : this.active.load());
+    } else if (mode === 'early') {
+      await this.use();
+    }
+  }
+
+  /** The route has no session: one that was used before is let go of. */
+  skip(): void {
+    this.isSkipped = true;
+    this.active?.abandon();
+  }
+
+  /** Stores what has changed. @returns undefined if there is nothing to wait for */
+  commit(statusCode: number): Promise<void> | undefined {
+    return this.active?.commit({ drop: statusCode >= 500 })?.catch(error => {
+      this.failure = error;
+      throw error;
+    });
+  }
+
+  /** The handler is done and the client has gone: nothing else will free the lock. */
+  abandonIfClosed(): void {
+    if (this.isClosed) {
+      this.active?.abandon();
+    }
+  }
+
+  beforeHeaders(statusCode: number): Promise<void> | undefined {
+    return this.commit(statusCode);
+  }
+
+  beforeEnd(): Promise<void> | undefined {
+    return this.commit(this.res.statusCode);
+  }
+
+  onHeaders(statusCode: number): void {
+    const { active, req, res, cookie, failure } = this;
+    if (statusCode === 503 && failure instanceof SessionHttpException && failure.retryAfter !== undefined) {
+      res.setHeader('Retry-After', String(failure.retryAfter));
+    }
+    if (!active || this.isSkipped) {
+      return;
+    }
+    addVaryCookie(res);
+    const change = active.cookieChange();
+    if (change !== 'none') {
+      const isSecure = this.source.protocol === 'https' || 'encrypted' in req.socket;
+      const value =
+        change === 'set'
+          ? cookie.bind(active.id, active.expiresAt, isSecure, req.headers)
+          : cookie.clear(isSecure, req.headers);
+      const others = [res.getHeader('set-cookie') ?? []].flat().map(String);
+      res.setHeader('Set-Cookie', [...others.filter(other => !cookie.isOwn(other)), value]);
+      if (!res.hasHeader('cache-control')) {
+        res.setHeader('Cache-Control', 'no-cache="Set-Cookie"');
+      }
+    }
+  }
+
+  onFailure(error: unknown): void {
+    const isForClient = error instanceof SessionHttpException;
+    if (!isForClient) {
+      logger.error(error);
+    }
+    // As Nest's own filter answers; the exception filters are past.
+    const statusCode = isForClient ? error.getStatus() : 500;
+    const message = isForClient ? error.message : 'Internal server error';
+    this.hook!.replace(
+      statusCode,
+      { 'Content-Type': 'application/json; charset=utf-8' },
+      JSON.stringify({ statusCode, message }),
+    );
+  }
+
+  onClose(): void {
+    this.isClosed = true;
+    this.active?.close();
+    if (this.active?.locked) {
+      // The client hung up while its handler works: what the handler does still counts. One that never ends
+      // holds the session no longer than a dead process would.
+      setTimeout(() => this.active?.abandon(), this.manager.options.leaseMs).unref();
+    }
+  }
+}
+
+/** The answer depends on the cookie: caches must know. */
+function addVaryCookie(res: ServerResponse): void {
+  const vary = [res.getHeader('vary') ?? []].flat().join(', ');
+  if (!/(^|,)\s*(\*|cookie)\s*(,|$)/i.test(vary)) {
+    res.setHeader('Vary', vary ? `${vary}, Cookie` : 'Cookie');
+  }
+}

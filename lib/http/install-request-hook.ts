@@ -1,0 +1,49 @@
+import type { MiddlewareConsumer } from '@nestjs/common';
+import type { HttpAdapterHost, ModulesContainer } from '@nestjs/core';
+import type { SessionMiddleware } from './session.middleware.js';
+
+interface FastifyLike {
+  addHook(name: string, hook: (...args: any[]) => void): void;
+}
+
+/**
+ * Puts `init` first in line, as soon as the application has its HTTP adapter: before main.ts mounts
+ * anything. An application without HTTP never has one.
+ */
+export function installRequestHook(host: HttpAdapterHost, middleware: SessionMiddleware): void {
+  const install = () => {
+    const adapter = host.httpAdapter;
+    if (adapter.getType?.() === 'fastify') {
+      // A middleware would take a third of Fastify's throughput; its own hooks a twentieth.
+      const fastify = adapter.getInstance<FastifyLike>();
+      fastify.addHook('onRequest', middleware.onRequest);
+      fastify.addHook('preValidation', middleware.afterBody);
+    } else {
+      adapter.use(middleware.use);
+    }
+  };
+  if (host.httpAdapter) {
+    install();
+  } else {
+    host.init$.subscribe(install); // Test.createTestingModule sets the adapter later
+  }
+}
+
+/**
+ * On Fastify, Nest runs middleware of modules before hooks: where there is any, `init` has to be one too.
+ */
+export function installBeforeMiddleware(
+  consumer: MiddlewareConsumer,
+  host: HttpAdapterHost,
+  modules: ModulesContainer,
+  middleware: SessionMiddleware,
+  self: object,
+): void {
+  const isNeeded = [...modules.values()].some(
+    ({ instance }) =>
+      instance !== self && typeof (instance as { configure?: unknown } | undefined)?.configure === 'function',
+  );
+  if (isNeeded && host.httpAdapter?.getType?.() === 'fastify') {
+    consumer.apply(middleware.use).forRoutes('{*path}');
+  }
+}

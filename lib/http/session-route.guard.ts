@@ -1,0 +1,44 @@
+import {
+  applyDecorators,
+  Injectable,
+  SetMetadata,
+  UseGuards,
+  type CanActivate,
+  type ExecutionContext,
+} from '@nestjs/common';
+import { Reflector } from '@nestjs/core';
+import type { SessionLockingMode } from '../options/session-options.js';
+import { findHttpContext, requestOf } from './http-session.context.js';
+
+const ROUTE = 'nest-sessions:route';
+type RouteSetting = SessionLockingMode | 'skip';
+
+/** Applies `@SkipSession()` and `@SessionLocking()`, which bring it along. Lets every request pass. */
+@Injectable()
+export class SessionRouteGuard implements CanActivate {
+  constructor(private readonly reflector: Reflector) {}
+
+  async canActivate(context: ExecutionContext): Promise<boolean> {
+    const session = context.getType() === 'http' ? findHttpContext(requestOf(context)) : undefined;
+    // A handler's own setting wins over its controller's.
+    const setting = this.reflector.getAllAndOverride<RouteSetting>(ROUTE, [
+      context.getHandler(),
+      context.getClass(),
+    ]);
+    if (setting === 'skip') {
+      session?.skip();
+    } else {
+      await session?.setLocking(setting);
+    }
+    return true;
+  }
+}
+
+const forRoute = (setting: RouteSetting) =>
+  applyDecorators(SetMetadata(ROUTE, setting), UseGuards(SessionRouteGuard));
+
+/** For a handler or a controller: no session here. From its guards on; global guards run before. */
+export const SkipSession = () => forRoute('skip');
+
+/** For a handler or a controller: its own locking mode. From its guards on; global guards run before. */
+export const SessionLocking = (mode: SessionLockingMode) => forRoute(mode);

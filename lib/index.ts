@@ -1,0 +1,26 @@
+// Re-exported whole: an application adds its keys to SessionData with `declare module 'nest-sessions'`,
+// which only reaches an interface that comes through a star.
+export * from './session/session-data.js';
+export * from './exceptions/session.exception.js';
+export { SESSION_CLEAN_UP_JOB } from './cleanup/clean-up.job.js';
+export { Session, type SessionParamOptions } from './http/session.decorator.js';
+export { SessionInterceptor } from './http/session.interceptor.js';
+export { SessionLocking, SkipSession } from './http/session-route.guard.js';
+export { jsonPlusSerializer } from './options/json-plus.serializer.js';
+export type {
+  SessionExclude,
+  SessionLockingMode,
+  SessionModuleOptions,
+  SessionOptionsFactory,
+  SessionSerializer,
+} from './options/session-options.js';
+export { SESSION_BACKEND, SessionsModule } from './sessions.module.js';
+export { SessionStore, type OwnedSession, type SessionSnapshot } from './session/session-store.js';
+export type {
+  Lease,
+  OwnedRecord,
+  OwnerSelection,
+  SessionBackend,
+  SessionRecord,
+  SessionWrite,
+} from './storage/session-backend.js';

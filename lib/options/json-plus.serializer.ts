@@ -1,0 +1,227 @@
+import { types } from 'node:util';
+import { SessionSerializationException } from '../exceptions/session.exception.js';
+import type { SessionSerializer } from './session-options.js';
+
+/**
+ * JSON, and what JSON would lose: Date, Map, Set, BigInt, Buffer, typed arrays, ArrayBuffer, undefined, NaN,
+ * the infinities and -0 are written as `{ "$type": …, "value": … }`. Data that is clean JSON is written as
+ * clean JSON, so that other programs, and SQL, can read it. Whatever would come back as something else
+ * (functions, symbols, class instances, circular references) throws.
+ */
+export const jsonPlusSerializer: SessionSerializer = {
+  stringify(data) {
+    try {
+      return JSON.stringify(new Encoder().encode(data));
+    } catch (error) {
+      if (error instanceof RangeError) {
+        throw new SessionSerializationException('data', 'is nested too deeply', { cause: error });
+      }
+      throw error;
+    }
+  },
+
+  parse(text) {
+    const data: unknown = JSON.parse(text);
+    if (typeof data !== 'object' || data === null || Array.isArray(data)) {
+      throw new SyntaxError('Session data must be an object');
+    }
+    // Most data has no tag and needs no second walk.
+    return (text.includes('"$type"') ? decode(data) : data) as Record<string, unknown>;
+  },
+};
+
+const TYPED_ARRAYS = {
+  Int8Array,
+  Uint8Array,
+  Uint8ClampedArray,
+  Int16Array,
+  Uint16Array,
+  Int32Array,
+  Uint32Array,
+  Float32Array,
+  Float64Array,
+  BigInt64Array,
+  BigUint64Array,
+};
+type TypedArrayName = keyof typeof TYPED_ARRAYS;
+
+const tagged = (type: string, value?: unknown) => ({ $type: type, value });
+
+class Encoder {
+  /** The way from the root to the value at hand: to name it in an error, and to see a circle. */
+  private readonly path: (string | number)[] = [];
+  private readonly ancestors: object[] = [];
+
+  /** The value itself where JSON keeps it, so that clean data is not copied; else its tagged form. */
+  encode(value: unknown): unknown {
+    switch (typeof value) {
+      case 'string':
+      case 'boolean':
+        return value;
+      case 'number':
+        return Number.isFinite(value) && !Object.is(value, -0)
+          ? value
+          : tagged('Number', Object.is(value, -0) ? '-0' : String(value));
+      case 'undefined':
+        return tagged('undefined');
+      case 'bigint':
+        return tagged('BigInt', value.toString());
+      case 'function':
+      case 'symbol':
+        return this.refuse(`is a ${typeof value}`);
+      default:
+        return value === null ? null : this.encodeObject(value as object);
+    }
+  }
+
+  private encodeObject(value: object): unknown {
+    if (this.ancestors.includes(value)) {
+      this.refuse('refers back to an object that contains it');
+    }
+    this.ancestors.push(value);
+    const encoded = this.encodeByType(value);
+    this.ancestors.pop();
+    return encoded;
+  }
+
+  private encodeByType(value: object): unknown {
+    const prototype: object | null = Object.getPrototypeOf(value);
+    if (prototype === Object.prototype || prototype === null) {
+      return this.encodeProperties(value as Record<string, unknown>);
+    }
+    // By name, and then by what it really is: also right for objects of another realm (vm, jest).
+    const type: string = prototype.constructor?.name;
+    if (type === 'Array' && Array.isArray(value)) {
+      return this.encodeItems(value);
+    }
+    if (type === 'Date' && types.isDate(value)) {
+      return tagged('Date', Number.isNaN(value.getTime()) ? null : value.getTime());
+    }
+    if (type === 'Map' && types.isMap(value)) {
+      return tagged('Map', this.encodeItems(Array.from(value as Map<unknown, unknown>)));
+    }
+    if (type === 'Set' && types.isSet(value)) {
+      return tagged('Set', this.encodeItems(Array.from(value as Set<unknown>)));
+    }
+    if (Buffer.isBuffer(value)) {
+      return tagged('Buffer', value.toString('base64'));
+    }
+    if (types.isTypedArray(value) && type in TYPED_ARRAYS) {
+      return tagged(type, Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64'));
+    }
+    if (type === 'ArrayBuffer' && types.isArrayBuffer(value)) {
+      return tagged('ArrayBuffer', Buffer.from(value).toString('base64'));
+    }
+    if (type === 'Object' && Object.getPrototypeOf(prototype) === null) {
+      return this.encodeProperties(value as Record<string, unknown>);
+    }
+    return this.refuse(`is an instance of ${type || 'a class'}, which would come back as a plain object`);
+  }
+
+  private encodeItems(items: unknown[]): unknown[] {
+    let copy: unknown[] | undefined;
+    // By index: forEach and map skip the holes of a sparse array.
+    for (let index = 0; index < items.length; index++) {
+      const item = items[index];
+      this.path.push(index);
+      const encoded = this.encode(item);
+      this.path.pop();
+      if (encoded !== item || copy) {
+        copy ??= items.slice(0, index);
+        copy.push(encoded);
+      }
+    }
+    return copy ?? items;
+  }
+
+  private encodeProperties(object: Record<string, unknown>): unknown {
+    if (
+      Object.getOwnPropertySymbols(object).some(key =>
+        Object.prototype.propertyIsEnumerable.call(object, key),
+      )
+    ) {
+      this.refuse('has a symbol as a key');
+    }
+    const keys = Object.keys(object);
+    let copy: [string, unknown][] | undefined;
+    for (let index = 0; index < keys.length; index++) {
+      const key = keys[index]!;
+      const value = object[key];
+      this.path.push(key);
+      const encoded = this.encode(value);
+      this.path.pop();
+      if (encoded !== value || copy) {
+        copy ??= keys.slice(0, index).map(before => [before, object[before]]);
+        copy.push([key, encoded]);
+      }
+    }
+    if (Object.hasOwn(object, '$type')) {
+      // The application's own `$type` must not be taken for a tag.
+      return tagged('Object', copy ?? Object.entries(object));
+    }
+    return copy ? Object.fromEntries(copy) : object;
+  }
+
+  private refuse(reason: string): never {
+    const path = this.path.map(key =>
+      typeof key === 'number'
+        ? `[${key}]`
+        : /^[A-Za-z_$][\w$]*$/.test(key)
+          ? `.${key}`
+          : `[${JSON.stringify(key)}]`,
+    );
+    throw new SessionSerializationException(`data${path.join('')}`, reason);
+  }
+}
+
+function decode(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null) {
+    return value;
+  }
+  if (Array.isArray(value)) {
+    return value.map(decode);
+  }
+  if (Object.hasOwn(value, '$type')) {
+    const { $type, value: content } = value as { $type: string; value: any };
+    return decodeTagged($type, content);
+  }
+  return decodeEntries(Object.entries(value));
+}
+
+/** `Object.fromEntries` makes a key named `__proto__` a property like any other. */
+const decodeEntries = (entries: [string, unknown][]) =>
+  Object.fromEntries(entries.map(([key, value]) => [key, decode(value)]));
+
+function decodeTagged(type: string, content: any): unknown {
+  switch (type) {
+    case 'undefined':
+      return undefined;
+    case 'Number':
+      return Number(content);
+    case 'BigInt':
+      return BigInt(content);
+    case 'Date':
+      return new Date(content ?? NaN);
+    case 'Map':
+      return new Map(content.map(decode));
+    case 'Set':
+      return new Set(content.map(decode));
+    case 'Buffer':
+      return Buffer.from(content, 'base64');
+    case 'ArrayBuffer':
+      return toArrayBuffer(content);
+    case 'Object':
+      return decodeEntries(content);
+    default:
+      if (Object.hasOwn(TYPED_ARRAYS, type)) {
+        return new TYPED_ARRAYS[type as TypedArrayName](toArrayBuffer(content));
+      }
+      throw new SyntaxError(`Session data holds the unknown type ${type}`);
+  }
+}
+
+/** In a buffer of its own: a small Buffer is a view of a pool that others share. */
+function toArrayBuffer(base64: string): ArrayBuffer {
+  const bytes = Buffer.from(base64, 'base64');
+  return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer;
+}

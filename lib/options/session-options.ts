@@ -1,0 +1,121 @@
+import type { RequestMethod, Type } from '@nestjs/common';
+import type { SessionBackend } from '../storage/session-backend.js';
+
+/** When the lock of a session is taken. */
+export type SessionLockingMode = 'implicit' | 'early' | 'explicit';
+
+/** Turns session data into a string and back. */
+export interface SessionSerializer {
+  /** @throws SessionSerializationException for a value that would not come back as it is */
+  stringify(data: Record<string, unknown>): string;
+  parse(text: string): Record<string, unknown>;
+}
+
+/** A route to leave alone: a path as `path-to-regexp` reads it, for all methods or one. */
+export type SessionExclude = string | { path: string; method?: RequestMethod };
+
+export interface SessionModuleOptions {
+  /** Where sessions are kept: a name, or a class or an instance that implements `SessionBackend`. Default `'ram'`. */
+  storageType?: 'ram' | 'file' | Type<SessionBackend> | SessionBackend;
+  /** `'file'`: the folder to keep them in; created if missing. */
+  storagePath?: string;
+  /** `'ram'`: how many to keep at most; beyond it, the least recently used one goes. Default 1,000,000. */
+  maxSessions?: number;
+
+  /** Name of the cookie. Default `'session_id'`. */
+  name?: string;
+  /** Path of the cookie. Default `'/'`. */
+  path?: string;
+  /** With `path` unset: the request header that names the cookie's path. Use only behind a proxy that sets it. */
+  pathHeader?: string;
+  /** Domain of the cookie. Default: none, the host alone. */
+  domain?: string;
+  /** Idle timeout in minutes of the stored data and the cookie. Default 60. */
+  timeout?: number;
+  /** Absolute timeout in minutes since the session was created. Default: none. */
+  lifetime?: number;
+  /** False: the cookie goes when the browser closes (no Max-Age, no Expires). Default true. */
+  persistent?: boolean;
+  /** The cookie's Secure. `'auto'` (default): set when the request came over HTTPS, a trusted proxy counts. */
+  secure?: boolean | 'auto';
+  /** The cookie's HttpOnly. Default true. */
+  httpOnly?: boolean;
+  /** The cookie's SameSite. Default `'lax'`; false: none. */
+  sameSite?: 'strict' | 'lax' | 'none' | false;
+  /** The cookie's Partitioned. Default false. */
+  partitioned?: boolean;
+  /** The cookie's Priority. Default: none. */
+  priority?: 'low' | 'medium' | 'high';
+  /** Signs the cookie. Of several, the first signs and all verify, so that secrets can be rotated. */
+  secret?: string | string[];
+
+  /** Minutes between two sweeps of expired sessions; 0: no sweep. Default 5. */
+  cleanFreq?: number;
+  /**
+   * `'implicit'` (default): locked from first use to commit. `'early'`: locked before guards run.
+   * `'explicit'`: locked only by `acquireLock()`; a save without the lock merges key by key.
+   */
+  locking?: SessionLockingMode;
+  /** Seconds to wait for the lock before the request is answered 503. Default 30. */
+  lockTimeout?: number;
+  /** Seconds until the lock of a process that died lapses. Default 30. */
+  leaseTime?: number;
+  /** True: store every session that is accessed, and set its cookie, as CherryPy does. Default false. */
+  saveUninitialized?: boolean;
+  /** Seconds: an unchanged session is not touched again before they have passed. Default 0. */
+  touchAfter?: number;
+  /** Routes without a session. */
+  exclude?: SessionExclude[];
+  /** Bytes of serialized data that a session may take. Default 1 MiB. */
+  maxSize?: number;
+  /** Makes a session id: at least 128 random bits, 16 to 256 characters of A-Z a-z 0-9 - _ . ~ */
+  generateId?: () => string;
+  /** Default: JSON, and Date, Map, Set, BigInt, Buffer, typed arrays, undefined, NaN, Infinity and -0. */
+  serializer?: SessionSerializer;
+  /** Logs every load, lock, save and sweep at debug level, by key. Default false. */
+  debug?: boolean;
+}
+
+/** For `useClass` and `useExisting` of `forRootAsync`. */
+export interface SessionOptionsFactory {
+  createSessionOptions(): Promise<SessionModuleOptions> | SessionModuleOptions;
+}
+
+/** The options with their defaults: what the package works with. Times in milliseconds say so. */
+export interface ResolvedSessionOptions extends Required<
+  Pick<
+    SessionModuleOptions,
+    | 'name'
+    | 'path'
+    | 'persistent'
+    | 'secure'
+    | 'httpOnly'
+    | 'sameSite'
+    | 'partitioned'
+    | 'locking'
+    | 'saveUninitialized'
+    | 'exclude'
+    | 'maxSize'
+    | 'maxSessions'
+    | 'generateId'
+    | 'serializer'
+    | 'debug'
+    | 'storageType'
+  >
+> {
+  pathHeader: string | undefined;
+  domain: string | undefined;
+  priority: 'low' | 'medium' | 'high' | undefined;
+  storagePath: string | undefined;
+  /** First signs, all verify; empty: unsigned. */
+  secrets: string[];
+  /** Minutes. */
+  timeout: number;
+  lifetimeMs: number;
+  cleanFreqMs: number;
+  lockTimeoutMs: number;
+  leaseMs: number;
+  touchAfterMs: number;
+  /** Whether ids come from the application's own `generateId`. */
+  customId: boolean;
+}

@@ -1,0 +1,21 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import type { ActiveSession } from './active-session.js';
+import type { Session } from './session.js';
+
+/** What a request, or a `SessionStore.update()`, has of a session; found by all code that runs inside of it. */
+export interface SessionContext {
+  /** The session once something asked for it. */
+  readonly active: ActiveSession | undefined;
+  /** Whether the id belongs to this context's session, loaded or not. */
+  owns(id: string): boolean;
+  /** The loaded session. @throws SessionContextException if the route has none */
+  use(options?: { readOnly?: boolean }): Promise<Session>;
+  /** The context around this one. */
+  readonly outer?: SessionContext | undefined;
+}
+
+const storage = new AsyncLocalStorage<SessionContext>();
+
+export const runInContext = <T>(context: SessionContext, run: () => T): T => storage.run(context, run);
+
+export const currentContext = (): SessionContext | undefined => storage.getStore();

@@ -1,0 +1,6 @@
+import { hash } from 'node:crypto';
+
+/** What storages, file names and logs see of a session id: its SHA-256, base64url, 43 characters. */
+export function sessionKey(id: string): string {
+  return hash('sha256', id, 'base64url');
+}

@@ -1,0 +1,58 @@
+import { Logger } from '@nestjs/common';
+import type { ResolvedSessionOptions } from '../options/session-options.js';
+import { GuardedBackend } from '../storage/guarded-backend.js';
+import { LockQueue } from '../storage/lock-queue.js';
+import type { SessionBackend, SessionRecord } from '../storage/session-backend.js';
+
+/** What all sessions share: the options, the guarded storage, its locks, and the work that outlives a response. */
+export class SessionManager {
+  readonly backend: GuardedBackend;
+  readonly locks: LockQueue;
+  private readonly logger = new Logger('Sessions');
+  private readonly pending = new Set<Promise<unknown>>();
+
+  constructor(
+    readonly options: ResolvedSessionOptions,
+    backend: SessionBackend,
+  ) {
+    this.backend = new GuardedBackend(backend, options.debug);
+    this.locks = new LockQueue(this.backend, options.leaseMs);
+  }
+
+  /** The record's data as an object, or undefined if it cannot be read: then the session counts as missing. */
+  parse(key: string, record: SessionRecord): Record<string, unknown> | undefined {
+    try {
+      return this.options.serializer.parse(record.data);
+    } catch (error) {
+      this.logger.warn(`The data of session ${key} cannot be read, it counts as missing: ${String(error)}`);
+      return undefined;
+    }
+  }
+
+  /**
+   * Milliseconds that a session has from now: its idle timeout, as far as its lifetime allows.
+   * @param timeout minutes; default: the option's
+   */
+  timeToLive(timeout: number | undefined, createdAt: number): number {
+    return Math.min(
+      (timeout ?? this.options.timeout) * 60_000,
+      createdAt + this.options.lifetimeMs - Date.now(),
+    );
+  }
+
+  /** Lets a task finish after the response it belongs to. Failures have been logged where they happened. */
+  background(task: Promise<unknown>): void {
+    const done = task.catch(() => undefined).finally(() => this.pending.delete(done));
+    this.pending.add(done);
+  }
+
+  /** Waits for what is still being stored or released, then closes the storage. */
+  async close(): Promise<void> {
+    while (this.pending.size > 0) {
+      await Promise.all(this.pending);
+    }
+    if (typeof this.options.storageType !== 'object') {
+      await this.backend.close(); // an instance that the application made is the application's to close
+    }
+  }
+}

@@ -1,0 +1,373 @@
+import { Logger } from '@nestjs/common';
+import { randomBytes } from 'node:crypto';
+import { link, mkdir, open, readdir, rename, rm, stat, unlink, utimes, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import type {
+  Lease,
+  OwnedRecord,
+  OwnerSelection,
+  SessionBackend,
+  SessionRecord,
+  SessionWrite,
+} from '../session-backend.js';
+import { isErrno, unlessMissing } from './file-errors.js';
+import { FileLock } from './file-lock.js';
+import { OwnerIndex } from './owner-index.js';
+import { formatSessionFile, parseSessionFile } from './session-file.js';
+
+const PREFIX = 'session-';
+const LOCK_SUFFIX = '.lock';
+/** Milliseconds: what a removal, or a sweep, may take with a session's lock in hand. */
+const REMOVAL_LEASE = 10_000;
+/** Milliseconds after which a leftover of a dead process is removed. */
+const LEFTOVER_AGE = 60 * 60_000;
+/** Files that a sweep looks at in parallel. */
+const SWEEP_WIDTH = 16;
+
+/**
+ * One file a session, `storagePath/ab/session-<key>`, for the processes of one host. A record is replaced by
+ * a rename, so a reader sees the old one or the new one; its expiry is the file's mtime. CherryPy's
+ * `FileSession`.
+ */
+export class FileBackend implements SessionBackend {
+  private readonly logger = new Logger('SessionFileBackend');
+  private readonly root: string;
+  private readonly scratch: string;
+  private readonly owners: OwnerIndex;
+
+  constructor(storagePath: string) {
+    this.root = resolve(storagePath);
+    this.scratch = join(this.root, 'tmp');
+    this.owners = new OwnerIndex(join(this.root, 'owners'));
+  }
+
+  /** Makes the folder, readable by this user alone. @throws if it cannot be made or written */
+  async open(): Promise<void> {
+    await mkdir(this.scratch, { recursive: true, mode: 0o700 });
+    const probe = join(this.scratch, randomToken());
+    await writeFile(probe, '', { mode: 0o600 });
+    await unlink(probe);
+  }
+
+  async read(key: string): Promise<SessionRecord | undefined> {
+    return (await this.readFile(key)).record;
+  }
+
+  async lock(key: string, lease: Lease): Promise<SessionRecord | 'busy' | undefined> {
+    const lock = this.lockOf(key, lease);
+    try {
+      if (!(await lock.claim())) {
+        return 'busy';
+      }
+    } catch (error) {
+      if (
+        isErrno(error, 'ENOENT') &&
+        !(await unlessMissing(stat(this.folderOf(key)))) &&
+        (await stat(this.root))
+      ) {
+        return undefined; // no session of this folder was ever stored
+      }
+      throw error;
+    }
+    let locked = false;
+    try {
+      const { record, torn } = await this.readFile(key);
+      if (torn) {
+        await this.setAside(key);
+      }
+      locked = record !== undefined;
+      return record;
+    } finally {
+      if (!locked) {
+        await lock.release();
+      }
+    }
+  }
+
+  async renew(key: string, lease: Lease): Promise<boolean> {
+    return (await this.isStored(key)) && this.lockOf(key, lease).renew();
+  }
+
+  async unlock(key: string, lease: Lease, ttl?: number): Promise<void> {
+    const lock = this.lockOf(key, lease);
+    if (ttl !== undefined && (await lock.renew())) {
+      await this.touch(key, ttl);
+    }
+    await lock.release();
+  }
+
+  async touch(key: string, ttl: number): Promise<boolean> {
+    if (!(await this.isStored(key))) {
+      return false;
+    }
+    return (await unlessMissing(setExpiry(this.fileOf(key), ttl).then(() => true))) ?? false;
+  }
+
+  async create(key: string, write: SessionWrite, lease?: Lease): Promise<boolean> {
+    await mkdir(this.folderOf(key), { recursive: true, mode: 0o700 });
+    const lock = lease && this.lockOf(key, lease);
+    if (lock && !(await lock.claim())) {
+      return false;
+    }
+    const made = join(this.scratch, randomToken());
+    let created = false;
+    try {
+      await this.writeRecord(made, key, write);
+      created = await this.linkIfFree(made, key);
+      return created;
+    } finally {
+      await rm(made, { force: true });
+      if (!created) {
+        await lock?.release();
+      }
+    }
+  }
+
+  async save(
+    key: string,
+    write: SessionWrite,
+    lease: Lease,
+    { unlock }: { unlock: boolean },
+  ): Promise<boolean> {
+    if (!(await this.isStored(key))) {
+      return false;
+    }
+    const lock = this.lockOf(key, lease);
+    const made = lock.inside(randomToken());
+    try {
+      await this.writeRecord(made, key, write);
+      await rename(made, this.fileOf(key));
+    } catch (error) {
+      if (isErrno(error, 'ENOENT')) {
+        return false; // the lock was lost: to a removal, or to a later holder
+      }
+      await rm(made, { force: true }).catch(() => undefined);
+      throw error;
+    }
+    if (unlock) {
+      await lock.release();
+    } else {
+      await lock.renew();
+    }
+    return true;
+  }
+
+  async delete(key: string): Promise<boolean> {
+    return (await this.remove(key)) === 'live';
+  }
+
+  async cleanUp(): Promise<number> {
+    let removed = 0;
+    for (const folder of await this.folders()) {
+      const path = join(this.root, folder);
+      const names = (await unlessMissing(readdir(path))) ?? [];
+      await inParallel(names, async name => {
+        if (name.endsWith(LOCK_SUFFIX)) {
+          await this.removeLeftoverLock(path, name);
+        } else if (name.startsWith(PREFIX) && (await this.hasExpired(join(path, name)))) {
+          removed += (await this.remove(name.slice(PREFIX.length), true)) === 'expired' ? 1 : 0;
+        }
+      });
+    }
+    await this.removeOldIn(this.scratch);
+    await this.owners.prune(async key => (await unlessMissing(stat(this.fileOf(key)))) !== undefined);
+    return removed;
+  }
+
+  async close(): Promise<void> {
+    // Nothing stays open between calls.
+  }
+
+  async count(): Promise<number> {
+    let count = 0;
+    for (const folder of await this.folders()) {
+      const path = join(this.root, folder);
+      await inParallel((await unlessMissing(readdir(path))) ?? [], async name => {
+        if (
+          name.startsWith(PREFIX) &&
+          !name.endsWith(LOCK_SUFFIX) &&
+          !(await this.hasExpired(join(path, name), true))
+        ) {
+          count++;
+        }
+      });
+    }
+    return count;
+  }
+
+  async findByOwner(owner: string): Promise<OwnedRecord[]> {
+    const found: OwnedRecord[] = [];
+    for (const key of await this.owners.keysOf(owner)) {
+      const record = await this.read(key);
+      if (record?.owner === owner) {
+        found.push({ key, record });
+      }
+    }
+    return found.sort((a, b) => a.record.createdAt - b.record.createdAt);
+  }
+
+  async deleteByOwner(owner: string, options: OwnerSelection = {}): Promise<number> {
+    let removed = 0;
+    for (const { key } of await this.findByOwner(owner)) {
+      if (
+        key !== options.except &&
+        (options.only === undefined || key === options.only) &&
+        (await this.delete(key))
+      ) {
+        await this.owners.remove(owner, key);
+        removed++;
+      }
+    }
+    return removed;
+  }
+
+  private folderOf(key: string): string {
+    return join(this.root, key.slice(0, 2));
+  }
+
+  private fileOf(key: string): string {
+    return join(this.folderOf(key), PREFIX + key);
+  }
+
+  private lockOf(key: string, lease: Lease): FileLock {
+    return new FileLock(this.fileOf(key) + LOCK_SUFFIX, this.scratch, lease);
+  }
+
+  private async folders(): Promise<string[]> {
+    return (await readdir(this.root)).filter(name => name.length === 2);
+  }
+
+  private async isStored(key: string): Promise<boolean> {
+    return !(await this.hasExpired(this.fileOf(key), true));
+  }
+
+  /** @param missing what to say of a file that is not there */
+  private async hasExpired(file: string, missing = false): Promise<boolean> {
+    const stats = await unlessMissing(stat(file));
+    return stats ? stats.mtimeMs <= Date.now() : missing;
+  }
+
+  private async writeRecord(path: string, key: string, write: SessionWrite): Promise<void> {
+    await writeFile(path, formatSessionFile(write), { mode: 0o600, flag: 'wx' });
+    await setExpiry(path, write.ttl);
+    if (write.owner !== undefined) {
+      await this.owners.add(write.owner, key);
+    }
+  }
+
+  private async readFile(key: string): Promise<{ record?: SessionRecord; torn?: boolean }> {
+    const handle = await unlessMissing(open(this.fileOf(key), 'r'));
+    if (!handle) {
+      // Missing is an answer only if the storage is there.
+      await stat(this.root);
+      return {};
+    }
+    try {
+      // Of the open file, so that content and time belong together whatever is renamed meanwhile.
+      const { mtimeMs } = await handle.stat();
+      if (mtimeMs <= Date.now()) {
+        return {};
+      }
+      const record = parseSessionFile(await handle.readFile(), Math.round(mtimeMs));
+      return record ? { record } : { torn: true };
+    } finally {
+      await handle.close();
+    }
+  }
+
+  private async linkIfFree(made: string, key: string): Promise<boolean> {
+    const file = this.fileOf(key);
+    for (;;) {
+      try {
+        await link(made, file);
+        return true;
+      } catch (error) {
+        if (!isErrno(error, 'EEXIST')) {
+          throw error;
+        }
+        if (!(await this.hasExpired(file))) {
+          return false;
+        }
+        await this.remove(key, true);
+      }
+    }
+  }
+
+  /**
+   * Removes a record with its lock in hand, taken from whoever has it. The file is moved into the lock, which
+   * fails if the lock was lost meanwhile: so no later holder's record is ever hit.
+   * @param expiredOnly leave an unexpired record alone
+   * @returns what was removed
+   */
+  private async remove(key: string, expiredOnly = false): Promise<'live' | 'expired' | undefined> {
+    const file = this.fileOf(key);
+    for (;;) {
+      if (!(await unlessMissing(stat(file)))) {
+        await stat(this.root); // missing is an answer only if the storage is there
+        return undefined;
+      }
+      const lock = this.lockOf(key, { token: randomToken(), ms: REMOVAL_LEASE });
+      await lock.claim(true);
+      try {
+        if (expiredOnly && !(await this.hasExpired(file, true))) {
+          return undefined;
+        }
+        const dead = lock.inside('removed');
+        await rename(file, dead);
+        return (await this.hasExpired(dead)) ? 'expired' : 'live';
+      } catch (error) {
+        if (!isErrno(error, 'ENOENT')) {
+          throw error;
+        }
+      } finally {
+        await lock.release();
+      }
+    }
+  }
+
+  /** Keeps what is no session out of the way, for a person to look at. With the lock in hand. */
+  private async setAside(key: string): Promise<void> {
+    const folder = join(this.root, 'damaged');
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await unlessMissing(rename(this.fileOf(key), join(folder, PREFIX + key)));
+    this.logger.warn(`The file of session ${key} is torn or no session; it was moved to the folder damaged`);
+  }
+
+  /** A process that died between two steps of a removal leaves a lock without a session. */
+  private async removeLeftoverLock(folder: string, name: string): Promise<void> {
+    const path = join(folder, name);
+    const stats = await unlessMissing(stat(path));
+    const session = await unlessMissing(stat(path.slice(0, -LOCK_SUFFIX.length)));
+    if (!session && stats && Date.now() - stats.mtimeMs > LEFTOVER_AGE) {
+      await rm(path, { recursive: true, force: true });
+    }
+  }
+
+  private async removeOldIn(folder: string): Promise<void> {
+    for (const name of await readdir(folder)) {
+      const path = join(folder, name);
+      const stats = await unlessMissing(stat(path));
+      if (stats && Date.now() - stats.mtimeMs > LEFTOVER_AGE) {
+        await rm(path, { recursive: true, force: true });
+      }
+    }
+  }
+}
+
+/** Runs a step for each item, a few at a time. */
+async function inParallel<T>(items: T[], step: (item: T) => Promise<void>): Promise<void> {
+  const rest = items.values();
+  const worker = async () => {
+    for (const item of rest) {
+      await step(item);
+    }
+  };
+  await Promise.all(Array.from({ length: SWEEP_WIDTH }, worker));
+}
+
+async function setExpiry(path: string, ttl: number): Promise<void> {
+  const expiresAt = new Date(Date.now() + ttl);
+  await utimes(path, expiresAt, expiresAt);
+}
+
+const randomToken = (): string => randomBytes(16).toString('base64url');

@@ -1,0 +1,65 @@
+import { createHash } from 'node:crypto';
+import { mkdir, readdir, rmdir, unlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isErrno, unlessMissing } from './file-errors.js';
+
+/**
+ * Which sessions may be an owner's: an empty file `owners/<hash of the owner>/<key>` each. A hint, written
+ * before the record that needs it and dropped some time after; the record itself says whose it is.
+ */
+export class OwnerIndex {
+  constructor(private readonly root: string) {}
+
+  async add(owner: string, key: string): Promise<void> {
+    const folder = this.folderOf(owner);
+    for (;;) {
+      try {
+        await writeFile(join(folder, key), '', { flag: 'a', mode: 0o600 });
+        return;
+      } catch (error) {
+        if (!isErrno(error, 'ENOENT')) {
+          throw error;
+        }
+        await mkdir(folder, { recursive: true, mode: 0o700 });
+      }
+    }
+  }
+
+  async remove(owner: string, key: string): Promise<void> {
+    const folder = this.folderOf(owner);
+    await unlessMissing(unlink(join(folder, key)));
+    await this.removeIfEmpty(folder);
+  }
+
+  async keysOf(owner: string): Promise<string[]> {
+    return (await unlessMissing(readdir(this.folderOf(owner)))) ?? [];
+  }
+
+  /** Drops the hints of sessions that are gone. */
+  async prune(isStored: (key: string) => Promise<boolean>): Promise<void> {
+    for (const name of (await unlessMissing(readdir(this.root))) ?? []) {
+      const folder = join(this.root, name);
+      for (const key of (await unlessMissing(readdir(folder))) ?? []) {
+        if (!(await isStored(key))) {
+          await unlessMissing(unlink(join(folder, key)));
+        }
+      }
+      await this.removeIfEmpty(folder);
+    }
+  }
+
+  /** Hashed: an owner may be any string, and is nobody else's business. */
+  private folderOf(owner: string): string {
+    return join(this.root, createHash('sha256').update(owner).digest('base64url'));
+  }
+
+  private async removeIfEmpty(folder: string): Promise<void> {
+    try {
+      await rmdir(folder);
+    } catch (error) {
+      if (!isErrno(error, 'ENOENT', 'ENOTEMPTY', 'EEXIST')) {
+        throw error;
+      }
+    }
+  }
+}

@@ -1,0 +1,104 @@
+import { Logger } from '@nestjs/common';
+import {
+  SessionException,
+  SessionHttpException,
+  SessionStorageException,
+  SessionUnsupportedException,
+} from '../exceptions/session.exception.js';
+import type { Lease, OwnedRecord, OwnerSelection, SessionBackend, SessionWrite } from './session-backend.js';
+
+/**
+ * A backend whose failures are logged and become `SessionStorageException` (503), so that nobody above can
+ * take trouble for absence.
+ */
+export class GuardedBackend implements SessionBackend {
+  private readonly logger = new Logger('SessionStorage');
+  readonly inProcess: boolean;
+
+  constructor(
+    private readonly backend: SessionBackend,
+    private readonly debug: boolean,
+  ) {
+    this.inProcess = backend.inProcess ?? false;
+  }
+
+  read(key: string) {
+    return this.guard('read', key, this.backend.read(key));
+  }
+
+  lock(key: string, lease: Lease) {
+    return this.guard('lock', key, this.backend.lock(key, lease));
+  }
+
+  renew(key: string, lease: Lease) {
+    return this.guard('renew', key, this.backend.renew(key, lease));
+  }
+
+  unlock(key: string, lease: Lease, ttl?: number) {
+    return this.guard('unlock', key, this.backend.unlock(key, lease, ttl));
+  }
+
+  touch(key: string, ttl: number) {
+    return this.guard('touch', key, this.backend.touch(key, ttl));
+  }
+
+  create(key: string, write: SessionWrite, lease?: Lease) {
+    return this.guard('create', key, this.backend.create(key, write, lease));
+  }
+
+  save(key: string, write: SessionWrite, lease: Lease, options: { unlock: boolean }) {
+    return this.guard('save', key, this.backend.save(key, write, lease, options));
+  }
+
+  delete(key: string) {
+    return this.guard('delete', key, this.backend.delete(key));
+  }
+
+  cleanUp() {
+    return this.guard('cleanUp', '', this.backend.cleanUp());
+  }
+
+  close() {
+    return this.guard('close', '', this.backend.close());
+  }
+
+  count(): Promise<number> {
+    if (!this.backend.count) {
+      throw new SessionUnsupportedException('count');
+    }
+    return this.guard('count', '', this.backend.count());
+  }
+
+  findByOwner(owner: string): Promise<OwnedRecord[]> {
+    if (!this.backend.findByOwner) {
+      throw new SessionUnsupportedException('findByOwner');
+    }
+    return this.guard('findByOwner', '', this.backend.findByOwner(owner));
+  }
+
+  deleteByOwner(owner: string, options?: OwnerSelection): Promise<number> {
+    if (!this.backend.deleteByOwner) {
+      throw new SessionUnsupportedException('destroyByOwner');
+    }
+    return this.guard('deleteByOwner', '', this.backend.deleteByOwner(owner, options));
+  }
+
+  private async guard<T>(operation: string, key: string, result: Promise<T>): Promise<T> {
+    try {
+      const value = await result;
+      if (this.debug) {
+        const outcome = typeof value === 'object' ? 'found' : String(value);
+        this.logger.debug(`${operation} ${key}: ${outcome}`);
+      }
+      return value;
+    } catch (error) {
+      if (error instanceof SessionException || error instanceof SessionHttpException) {
+        throw error; // the backend says itself what is wrong, e.g. with the data
+      }
+      this.logger.error(`The session storage failed to ${operation}: ${describe(error)}`);
+      throw new SessionStorageException(operation, error);
+    }
+  }
+}
+
+const describe = (error: unknown): string => (error instanceof Error ? error.message : String(error));

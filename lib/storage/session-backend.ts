@@ -1,0 +1,116 @@
+/**
+ * What a backend stores under a key. Times are milliseconds since 1970 by the storage's own clock.
+ */
+export interface SessionRecord {
+  /** The serialized data; opaque to a backend. */
+  data: string;
+  /** The account the session belongs to, if the application said so. */
+  owner?: string | undefined;
+  /** Minutes of this session's own idle timeout, if it has one. */
+  timeout?: number | undefined;
+  createdAt: number;
+  expiresAt: number;
+}
+
+/** What is written: the storage turns `ttl` into `expiresAt` by its own clock. */
+export interface SessionWrite {
+  data: string;
+  owner?: string | undefined;
+  timeout?: number | undefined;
+  /** When the session began, as its record says; undefined for one that begins now. */
+  createdAt?: number | undefined;
+  /** Milliseconds from now until the record expires. */
+  ttl: number;
+}
+
+/** A claim on one key's lock: who claims, and for how long without a renewal. */
+export interface Lease {
+  /** Random and unique; characters A-Z a-z 0-9 _ - only. */
+  readonly token: string;
+  /** Milliseconds until the lock lapses if it is not renewed. */
+  readonly ms: number;
+}
+
+/**
+ * The storage contract. Every method is atomic on its key, also against other processes that share the
+ * storage. An expired record is an absent one, whether or not it has been swept. Failures of the storage
+ * reject; they are never reported as an absent record.
+ *
+ * Keys are 43 characters (A-Z a-z 0-9 _ -): the hash of a session id, which a backend never sees.
+ */
+export interface SessionBackend {
+  /** True when no other process can reach the storage, so that no turn has to be left to others. */
+  readonly inProcess?: boolean;
+
+  /** The record, without a lock. */
+  read(key: string): Promise<SessionRecord | undefined>;
+
+  /**
+   * Takes the lock if it is free or has lapsed, and reads the record, without waiting.
+   * @returns the record; `'busy'` if another lease holds the lock; `undefined` if there is no record
+   * (then nothing is locked).
+   */
+  lock(key: string, lease: Lease): Promise<SessionRecord | 'busy' | undefined>;
+
+  /** Restarts the lease's time. @returns false if the lease was lost or the record is gone. */
+  renew(key: string, lease: Lease): Promise<boolean>;
+
+  /**
+   * Frees the lock, if this lease still holds it; otherwise does nothing.
+   * @param ttl milliseconds from now for a new `expiresAt`, set in the same step
+   */
+  unlock(key: string, lease: Lease, ttl?: number): Promise<void>;
+
+  /** Moves `expiresAt` to `ttl` milliseconds from now, lock or no lock. @returns false if there is no record. */
+  touch(key: string, ttl: number): Promise<boolean>;
+
+  /**
+   * Inserts a record; the only method that does.
+   * @param lease takes the new record's lock in the same step
+   * @returns false if the key is taken
+   */
+  create(key: string, write: SessionWrite, lease?: Lease): Promise<boolean>;
+
+  /**
+   * Replaces an existing record, all but its `createdAt`, while this lease holds its lock.
+   * Saving restarts the lease's time, or frees the lock with `unlock`.
+   * @returns false, and writes nothing, if the record is gone or the lease was lost
+   */
+  save(key: string, write: SessionWrite, lease: Lease, options: { unlock: boolean }): Promise<boolean>;
+
+  /**
+   * Removes the record at once, whoever holds its lock; that holder can save no more.
+   * @returns whether there was one
+   */
+  delete(key: string): Promise<boolean>;
+
+  /** Removes what has expired. @returns how many records. Must not keep the event loop busy. */
+  cleanUp(): Promise<number>;
+
+  /** Lets go of what this backend opened. Called once, last. */
+  close(): Promise<void>;
+
+  /** The number of records. */
+  count?(): Promise<number>;
+
+  /** The records of an owner, oldest first. */
+  findByOwner?(owner: string): Promise<OwnedRecord[]>;
+
+  /**
+   * Removes the records of an owner, as `delete` does.
+   * @param options.except keep this key
+   * @param options.only remove this key alone, if it is the owner's
+   * @returns how many
+   */
+  deleteByOwner?(owner: string, options?: OwnerSelection): Promise<number>;
+}
+
+export interface OwnerSelection {
+  except?: string | undefined;
+  only?: string | undefined;
+}
+
+export interface OwnedRecord {
+  key: string;
+  record: SessionRecord;
+}
