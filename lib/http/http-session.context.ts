@@ -125,6 +125,9 @@ export class HttpSessionContext implements SessionContext, ResponseHandlers {
   }
 
   beforeEnd(): Promise<void> | undefined {
+    if (this.active?.loaded && !this.active.isStored) {
+      this.active.abandon(); // the cookie would have had to go with the headers: a new session has no way to its client
+    }
     return this.commit(this.res.statusCode);
   }
 

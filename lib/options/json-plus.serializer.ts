@@ -43,6 +43,8 @@ const TYPED_ARRAYS = {
   BigInt64Array,
   BigUint64Array,
 };
+/** What was written must be readable, and the reader's stack may be the shorter one. */
+const MAX_DEPTH = 500;
 type TypedArrayName = keyof typeof TYPED_ARRAYS;
 
 const tagged = (type: string, value?: unknown) => ({ $type: type, value });
@@ -77,6 +79,10 @@ class Encoder {
   private encodeObject(value: object): unknown {
     if (this.ancestors.includes(value)) {
       this.refuse('refers back to an object that contains it');
+    }
+    if (this.ancestors.length >= MAX_DEPTH) {
+      this.path.splice(1); // the key will do: the whole way is as long as the nesting is deep
+      this.refuse(`is nested too deeply, more than ${MAX_DEPTH} levels`);
     }
     this.ancestors.push(value);
     const encoded = this.encodeByType(value);

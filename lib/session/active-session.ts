@@ -297,7 +297,8 @@ export class ActiveSession {
   }
 
   cookieChange(): CookieChange {
-    if (!this.loaded || this.failed) {
+    // Once the id has changed the old one is dead: the client needs the new one, whatever failed since.
+    if (!this.loaded || (this.failed && !this.regenerated)) {
       return 'none';
     }
     if (this.stored && !this.cookieExpired) {
