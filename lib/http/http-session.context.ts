@@ -105,9 +105,13 @@ export class HttpSessionContext implements SessionContext, ResponseHandlers {
     this.active?.abandon();
   }
 
-  /** Stores what has changed. @returns undefined if there is nothing to wait for */
-  commit(statusCode: number): Promise<void> | undefined {
-    return this.active?.commit({ drop: statusCode >= 500 })?.catch(error => {
+  /**
+   * Stores what has changed.
+   * @param recheck see `ActiveSession.commit`
+   * @returns undefined if there is nothing to wait for
+   */
+  commit(statusCode: number, recheck = false): Promise<void> | undefined {
+    return this.active?.commit({ drop: statusCode >= 500, recheck })?.catch(error => {
       this.failure = error;
       throw error;
     });
@@ -127,8 +131,9 @@ export class HttpSessionContext implements SessionContext, ResponseHandlers {
   beforeEnd(): Promise<void> | undefined {
     if (this.active?.loaded && !this.active.isStored) {
       this.active.abandon(); // the cookie would have had to go with the headers: a new session has no way to its client
+      return undefined;
     }
-    return this.commit(this.res.statusCode);
+    return this.commit(this.res.statusCode, true);
   }
 
   onHeaders(statusCode: number): void {

@@ -78,15 +78,17 @@ export class ResponseHook {
 
   private open(method: Method, args: unknown[]): unknown {
     const statusCode = method === 'writeHead' ? (args[0] as number) : this.res.statusCode;
+    // At once: they stay if another answer has to take this one's place, and a bad one throws at the caller.
+    const rest = method === 'writeHead' ? this.takeOverHeaders(args) : args;
     const work = this.handlers.beforeHeaders(statusCode);
     if (!work) {
-      return this.send(method, args);
+      return this.send(method, rest);
     }
     this.wait(work, error => {
       this.queue.length = 0;
       this.handlers.onFailure(error);
     });
-    return this.enqueue(method, args);
+    return this.enqueue(method, rest);
   }
 
   /** The headers go out now, with this call. */
@@ -98,9 +100,8 @@ export class ResponseHook {
         this.isStream = true;
       });
     }
-    const rest = method === 'writeHead' ? this.takeOverHeaders(args) : args;
     this.handlers.onHeaders(method === 'writeHead' ? (args[0] as number) : this.res.statusCode);
-    return this.call(method, rest);
+    return this.call(method, args);
   }
 
   private endStream(args: unknown[]): unknown {
@@ -121,7 +122,16 @@ export class ResponseHook {
     work.then(
       () => {
         this.stopWaiting();
-        this.replay(wasSent);
+        try {
+          this.replay(wasSent);
+        } catch (error) {
+          // A wrong status, say: the handler that made the call is past, and cannot catch it.
+          if (this.res.headersSent) {
+            this.res.destroy();
+          } else {
+            this.handlers.onFailure(error);
+          }
+        }
       },
       error => {
         this.stopWaiting();

@@ -28,13 +28,13 @@ export class SessionCookie extends SessionIdReader {
    * The id in the request's cookie. A cookie that is malformed, signed wrongly or there twice (which one is
    * the user's?) is as good as none.
    */
-  readId(headers: IncomingHttpHeaders): string | undefined {
+  readId(headers: IncomingHttpHeaders): string | null | undefined {
     const value = headers.cookie === undefined ? undefined : this.findValue(headers.cookie);
-    if (value === undefined || value.length > MAX_VALUE) {
-      return undefined;
+    if (value === undefined || value === null || value.length > MAX_VALUE) {
+      return value === undefined ? undefined : null;
     }
     const id = this.options.secrets.length > 0 ? this.unsign(value) : value;
-    return id !== undefined && this.idShape.test(id) ? id : undefined;
+    return id !== undefined && this.idShape.test(id) ? id : null;
   }
 
   /**
@@ -59,8 +59,8 @@ export class SessionCookie extends SessionIdReader {
     return setCookie.startsWith(`${this.options.name}=`);
   }
 
-  /** The raw value, if the cookie is there exactly once. */
-  private findValue(header: string): string | undefined {
+  /** The raw value; null if the cookie is there more than once. */
+  private findValue(header: string): string | null | undefined {
     const { name } = this.options;
     let found: string | undefined;
     // Most cookies of most requests are not this one: no table of all of them is made.
@@ -68,9 +68,9 @@ export class SessionCookie extends SessionIdReader {
       const end = header.indexOf(';', at);
       const pair = header.slice(at, end < 0 ? undefined : end);
       const equals = pair.indexOf('=');
-      if (isPairStart(header, at) && pair.slice(0, equals).trimEnd() === name) {
+      if (equals > 0 && isPairStart(header, at) && pair.slice(0, equals).trimEnd() === name) {
         if (found !== undefined) {
-          return undefined;
+          return null;
         }
         found = pair.slice(equals + 1).trim();
       }

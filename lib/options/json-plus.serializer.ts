@@ -43,9 +43,10 @@ const TYPED_ARRAYS = {
   BigInt64Array,
   BigUint64Array,
 };
-/** What was written must be readable, and the reader's stack may be the shorter one. */
-const MAX_DEPTH = 500;
 type TypedArrayName = keyof typeof TYPED_ARRAYS;
+
+/** Levels. What is written must be readable, and the reader may have less of the stack left. */
+const MAX_DEPTH = 500;
 
 const tagged = (type: string, value?: unknown) => ({ $type: type, value });
 

@@ -1,4 +1,6 @@
+import { RequestMethod } from '@nestjs/common';
 import { randomBytes } from 'node:crypto';
+import { inspect } from 'node:util';
 import { pathToRegexp } from 'path-to-regexp';
 import { SessionOptionsException } from '../exceptions/session.exception.js';
 import { isCookiePath } from './cookie-path.js';
@@ -51,6 +53,10 @@ const generateSessionId = (): string => randomBytes(32).toString('base64url');
  * @throws SessionOptionsException that lists every problem with its remedy
  */
 export function resolveSessionOptions(options: SessionModuleOptions = {}): ResolvedSessionOptions {
+  if (typeof options !== 'object' || options === null) {
+    const given = options === null ? 'null' : `a ${typeof options}`;
+    throw new SessionOptionsException([`the options must be an object, not ${given}`]);
+  }
   const check = new OptionsCheck(options);
   check.unknown();
   check.storage();
@@ -105,7 +111,9 @@ export function resolveSessionOptions(options: SessionModuleOptions = {}): Resol
   };
 }
 
-const isPrefixed = (name: unknown): boolean => typeof name === 'string' && /^__(Host|Secure)-/.test(name);
+/** Browsers know the prefixes in any case. */
+const isPrefixed = (name: unknown, prefix = /^__(host|secure)-/i): boolean =>
+  typeof name === 'string' && prefix.test(name);
 
 /** Collects what is wrong, so that one start shows every problem. */
 class OptionsCheck {
@@ -115,7 +123,7 @@ class OptionsCheck {
 
   unknown(): void {
     for (const name of Object.keys(this.options)) {
-      if (!(name in KNOWN)) {
+      if (!Object.hasOwn(KNOWN, name)) {
         this.problems.push(`${name} is not an option; the options are ${Object.keys(KNOWN).join(', ')}`);
       }
     }
@@ -152,7 +160,6 @@ class OptionsCheck {
       this.problems.push(
         `name must be a cookie name (letters, digits and !#$%&'*+-.^_\`|~), not ${show(name)}`,
       );
-      return;
     }
     if (path !== undefined && !isCookiePath(path)) {
       this.problems.push(
@@ -171,7 +178,7 @@ class OptionsCheck {
     if (isPrefixed(name) && secure === false) {
       this.problems.push(`a cookie named ${name} must be Secure; remove secure: false, or the prefix`);
     }
-    if (name.startsWith('__Host-')) {
+    if (isPrefixed(name, /^__host-/i)) {
       if (domain !== undefined) {
         this.problems.push(
           `a cookie named ${name} cannot have a domain; remove domain, or use the prefix __Secure-`,
@@ -241,12 +248,15 @@ class OptionsCheck {
       return;
     }
     for (const entry of exclude) {
-      const path = typeof entry === 'string' ? entry : entry?.path;
-      try {
-        pathToRegexp(path);
-      } catch {
+      const { path, method } = typeof entry === 'string' ? { path: entry } : (entry ?? {});
+      if (!isRoutePath(path)) {
         this.problems.push(
-          `exclude holds ${show(path)}, which is no path; write e.g. 'health', 'users/:id' or 'assets/*path'`,
+          `exclude holds ${show(entry)}, which is no path; write e.g. 'health', 'users/:id' or 'assets/*path'`,
+        );
+      }
+      if (method !== undefined && typeof RequestMethod[method] !== 'string') {
+        this.problems.push(
+          `exclude holds the method ${show(method)}; write e.g. { path: 'health', method: RequestMethod.GET }`,
         );
       }
     }
@@ -284,7 +294,13 @@ class OptionsCheck {
       this.problems.push(`generateId must be a function that returns a string, not ${show(generateId)}`);
       return;
     }
-    const ids: unknown[] = [generateId(), generateId()];
+    let ids: unknown[];
+    try {
+      ids = [generateId(), generateId()];
+    } catch (error) {
+      this.problems.push(`generateId threw ${show(error)}; it must return a string`);
+      return;
+    }
     if (ids.some(id => typeof id !== 'string' || !ID_SHAPE.test(id))) {
       this.problems.push(`generateId must return 16 to 256 characters of A-Z a-z 0-9 - _ . ~`);
     } else if (ids[0] === ids[1]) {
@@ -295,10 +311,14 @@ class OptionsCheck {
   }
 }
 
-function show(value: unknown): string {
-  return typeof value === 'string'
-    ? `'${value}'`
-    : typeof value === 'object'
-      ? JSON.stringify(value)
-      : String(value);
+function isRoutePath(path: unknown): boolean {
+  try {
+    return typeof path === 'string' && pathToRegexp(path).regexp !== undefined;
+  } catch {
+    return false;
+  }
 }
+
+/** On one line, and also what JSON cannot show. */
+const show = (value: unknown): string =>
+  value instanceof Error ? String(value) : inspect(value, { depth: 1, breakLength: Infinity });

@@ -1,17 +1,13 @@
-import {
-  SessionDestroyedException,
-  SessionLeaseLostException,
-  SessionRequestClosedException,
-  SessionSizeException,
-} from '../exceptions/session.exception.js';
+import { SessionDestroyedException, SessionSizeException } from '../exceptions/session.exception.js';
 import type { SessionLockingMode } from '../options/session-options.js';
-import type { HeldLock } from '../storage/lock-queue.js';
+import type { LockWait } from '../storage/lock-queue.js';
 import type { SessionRecord, SessionWrite } from '../storage/session-backend.js';
 import { findChanges, replaceValues } from './merge.js';
 import { ReadOnlySessionDict, SessionDict } from './session-dict.js';
 import { sessionKey } from './session-id.js';
 import type { SessionManager } from './session-manager.js';
 import type { Session, SessionIdListener } from './session.js';
+import { StoredSession } from './stored-session.js';
 
 type Values = Record<string, unknown>;
 
@@ -24,23 +20,20 @@ const CREATE_TRIES = 3;
 /**
  * One session in use, by one request or one `SessionStore.update()`: it is loaded, changed in memory and
  * committed. Knows no HTTP.
- *
- * - `stored` is the record as this request knows it; undefined for a session that is not stored.
- * - `lock` is the lock while it is held. Saves without it lock, merge and save.
  */
 export class ActiveSession {
   /** The dictionary that the application works with; always the same one. */
   readonly session: Session = new SessionDict(this);
+  readonly originalId: string | undefined;
   /** May be set per route before the first use. */
   locking: SessionLockingMode;
-  missing = false;
+  missing: boolean;
   isNew = true;
   regenerated = false;
   loaded = false;
   owner: string | undefined;
 
-  private stored: SessionRecord | undefined;
-  private lock: HeldLock | undefined;
+  private readonly stored: StoredSession;
   private values: Values = {};
   private ownTimeout: number | undefined;
   private currentId: string | undefined;
@@ -53,21 +46,29 @@ export class ActiveSession {
   private destroyed = false;
   private committed = false;
   private failed = false;
+  /** The client needs the cookie: its id is new, or it lives longer now. */
+  private cookieDue = false;
   private cookieExpired = false;
-  private closed: AbortController | undefined;
+  private readonly closed = new AbortController();
   /** How often the application reached for the data, and how often it had when all of it was stored. */
   private uses = 0;
   private usesAtCommit = -1;
   private readonly idListeners = new Set<SessionIdListener>();
 
-  /** @param originalId the id that the client sent: well-formed, and signed if need be */
+  /**
+   * @param sentId the id that the client sent, well-formed, and signed if need be; null for a cookie that holds
+   * no such id
+   */
   constructor(
     private readonly manager: SessionManager,
-    readonly originalId?: string,
+    sentId?: string | null,
   ) {
+    this.stored = new StoredSession(manager);
     this.locking = manager.options.locking;
-    if (originalId !== undefined) {
-      this.setId(originalId);
+    this.missing = sentId === null;
+    this.originalId = sentId ?? undefined;
+    if (this.originalId !== undefined) {
+      this.setId(this.originalId);
     }
   }
 
@@ -83,25 +84,25 @@ export class ActiveSession {
   }
 
   get locked(): boolean {
-    return this.lock !== undefined;
+    return this.stored.isLocked;
   }
 
   /** Whether a record of this session exists, as far as this request knows. */
   get isStored(): boolean {
-    return this.stored !== undefined;
+    return this.stored.record !== undefined;
   }
 
   /** The owner that the record names, whatever this request has set since. */
   get storedOwner(): string | undefined {
-    return this.stored?.owner;
+    return this.stored.record?.owner;
   }
 
   get createdAt(): number {
-    return this.stored?.createdAt ?? this.startedAt;
+    return this.stored.record?.createdAt ?? this.startedAt;
   }
 
   get expiresAt(): number {
-    return this.stored?.expiresAt ?? Date.now() + this.ttl();
+    return this.stored.record?.expiresAt ?? Date.now() + this.ttl();
   }
 
   get timeout(): number {
@@ -120,7 +121,12 @@ export class ActiveSession {
 
   /** The frozen view of the data as it is stored. */
   get readOnlySession(): Session {
-    this.frozen ??= new ReadOnlySessionDict(this, this.parseStored());
+    if (!this.frozen) {
+      // Read for this alone, the values are handed over, as they are frozen now; otherwise a copy.
+      const values = this.onlyRead ? this.values : this.parseStored();
+      this.values = this.onlyRead ? {} : this.values;
+      this.frozen = new ReadOnlySessionDict(this, values);
+    }
     return this.frozen;
   }
 
@@ -136,64 +142,68 @@ export class ActiveSession {
   }
 
   async reload(): Promise<void> {
-    const record = this.stored && (await this.manager.backend.read(this.key));
-    const values = record && this.manager.parse(this.key, record);
-    if (!record || !values) {
-      throw new SessionDestroyedException();
+    if (this.isStored) {
+      const exists = await this.stored.read(this.key);
+      const values = exists ? this.manager.parse(this.key, this.stored.record!) : undefined;
+      if (!values) {
+        throw new SessionDestroyedException();
+      }
+      this.adopt(values);
+    } else {
+      replaceValues(this.values, {});
     }
-    this.adopt(record);
-    replaceValues(this.values, values);
   }
 
   async save(): Promise<void> {
     const text = this.serialize();
-    if (!this.stored) {
+    if (!this.isStored) {
       await this.create(text, this.locking !== 'explicit');
     } else if (this.isChanged(text)) {
-      if (this.lock) {
-        await this.requireSaved(this.lock.save(this.toWrite(text)));
-        this.stored = this.lock.record;
-      } else {
-        await this.mergeAndSave();
-      }
+      await (this.locked ? this.saveLocked(text, false) : this.mergeAndSave());
     }
   }
 
   async touch(): Promise<void> {
-    if (this.stored) {
-      const ttl = this.ttl();
-      if (!(await this.manager.backend.touch(this.key, ttl))) {
+    if (this.isStored) {
+      if (!(await this.stored.touch(this.ttl()))) {
         throw new SessionDestroyedException();
       }
-      this.stored = { ...this.stored, expiresAt: Date.now() + ttl };
+      this.cookieDue = true;
     }
   }
 
   async regenerate(): Promise<void> {
     const previousId = this.id;
-    if (this.stored) {
-      await this.moveToNewKey();
-    } else {
-      this.setId(this.manager.options.generateId());
+    const id = this.manager.options.generateId();
+    if (this.isStored) {
+      const keepLock = this.locked || this.locking !== 'explicit';
+      await this.acquireLock();
+      const { timeout, createdAt } = this.stored.record!;
+      if (!(await this.stored.move(sessionKey(id), this.manager.timeToLive(timeout, createdAt)))) {
+        throw new Error('generateId returns ids that are taken; they must be random');
+      }
+      this.cookieDue = true;
+      if (!keepLock) {
+        await this.stored.releaseNow();
+      }
     }
+    this.setId(id);
     this.regenerated = true;
     for (const listener of this.idListeners) {
-      listener(this.id, previousId);
+      listener(id, previousId);
     }
   }
 
   async destroy(): Promise<void> {
-    if (this.stored) {
-      await this.manager.backend.delete(this.key);
+    if (this.isStored) {
+      await this.stored.delete();
     }
     this.markDestroyed();
   }
 
   /** Forgets a session whose record was removed; what is written from now on is a new session's. */
   markDestroyed(): void {
-    this.lock?.forget();
-    this.lock = undefined;
-    this.stored = undefined;
+    this.stored.forget();
     replaceValues(this.values, {});
     this.owner = undefined;
     this.ownTimeout = undefined;
@@ -209,38 +219,15 @@ export class ActiveSession {
 
   /** @param timeout seconds; default: the option's */
   async acquireLock(timeout?: number): Promise<void> {
-    if (this.lock || !this.stored) {
-      return;
+    if (!this.locked && this.isStored) {
+      await this.lockAndMerge(this.wait(timeout));
     }
-    const waitMs = timeout === undefined ? this.manager.options.lockTimeoutMs : timeout * 1000;
-    const lock = await this.acquire(waitMs);
-    const fresh = lock && this.manager.parse(this.key, lock.record);
-    if (!lock || !fresh) {
-      void lock?.release();
-      throw new SessionDestroyedException();
-    }
-    this.lock = lock;
-    const before = this.manager.options.serializer.parse(this.stored.data);
-    const changes = findChanges(before, this.values, this.manager.options.serializer);
-    const { owner, timeout: minutes } = this.stored;
-    const mine = { owner: this.owner, timeout: this.ownTimeout };
-    this.adopt(lock.record);
-    replaceValues(this.values, fresh, changes);
-    // As with the keys: what this request changed stays, the rest is as stored.
-    this.owner = mine.owner === owner ? lock.record.owner : mine.owner;
-    this.ownTimeout = mine.timeout === minutes ? lock.record.timeout : mine.timeout;
   }
 
   async releaseLock(): Promise<void> {
-    const { lock } = this;
-    if (lock && this.stored) {
+    if (this.locked) {
       const text = this.serialize();
-      if (this.isChanged(text)) {
-        await this.saveAndRelease(lock, text);
-      } else {
-        this.lock = undefined;
-        await lock.release();
-      }
+      await (this.isChanged(text) ? this.saveLocked(text, true) : this.stored.releaseNow());
     }
   }
 
@@ -250,50 +237,44 @@ export class ActiveSession {
   }
 
   /**
-   * Ends the work: stores what has changed and frees the lock; an unchanged session is touched behind the
-   * response's back. Called again, it stores what has changed since.
+   * Ends the work: stores what has changed and frees the lock; an unchanged session is touched. Called again, it
+   * stores what has changed since.
    * @param options.drop the request failed: changes are not stored
+   * @param options.recheck looks for changes also if the application did not reach for the data since: it may
+   * have kept a part of it
    * @returns undefined if there is nothing to wait for
    */
-  commit({ drop = false } = {}): Promise<void> | undefined {
-    if (!this.loaded || this.failed || this.usesAtCommit === this.uses) {
+  commit({ drop = false, recheck = false } = {}): Promise<void> | undefined {
+    if (!this.loaded || this.failed || (this.usesAtCommit === this.uses && !recheck)) {
       return undefined;
-    }
-    let text: string | undefined;
-    try {
-      text = drop || this.isUntouched ? undefined : this.serialize();
-    } catch (error) {
-      this.fail();
-      return Promise.reject(error);
     }
     const isRepeated = this.committed;
     this.committed = true;
     this.usesAtCommit = this.uses;
-    if (text !== undefined && this.mustStore(text)) {
-      return this.store(text).catch(error => {
-        this.fail();
-        throw error;
-      });
+    try {
+      const text = drop || this.isUntouched ? undefined : this.serialize();
+      const work =
+        text !== undefined && this.mustStore(text)
+          ? this.store(text)
+          : isRepeated && !this.locked
+            ? undefined
+            : this.releaseUnchanged();
+      return work?.catch(error => this.fail(error));
+    } catch (error) {
+      return Promise.reject(error).catch(reason => this.fail(reason));
     }
-    if (!isRepeated) {
-      this.releaseUnchanged();
-    }
-    return undefined;
   }
 
   /** The client has gone: whoever still waits for the lock stops waiting. */
   close(): void {
-    (this.closed ??= new AbortController()).abort();
+    this.closed.abort();
   }
 
   /** Frees the lock without storing or touching anything. */
   abandon(): void {
     this.committed = true;
     this.usesAtCommit = this.uses;
-    if (this.lock) {
-      this.manager.background(this.lock.release());
-      this.lock = undefined;
-    }
+    this.stored.release();
   }
 
   cookieChange(): CookieChange {
@@ -301,11 +282,12 @@ export class ActiveSession {
     if (!this.loaded || (this.failed && !this.regenerated)) {
       return 'none';
     }
-    if (this.stored && !this.cookieExpired) {
-      return 'set';
+    if (this.isStored && !this.cookieExpired) {
+      return this.cookieDue ? 'set' : 'none';
     }
     // Unless the application says so, an unknown id is left alone: it may be another application's cookie.
-    return this.cookieExpired || (this.destroyed && this.originalId !== undefined) ? 'clear' : 'none';
+    const hasCookie = this.originalId !== undefined || this.missing;
+    return this.cookieExpired || (this.destroyed && hasCookie) ? 'clear' : 'none';
   }
 
   private async loadNext(readOnly: boolean): Promise<void> {
@@ -324,16 +306,17 @@ export class ActiveSession {
   }
 
   private async loadStored(locked: boolean): Promise<void> {
-    const lock = locked ? await this.acquire(this.manager.options.lockTimeoutMs) : undefined;
-    const record = locked ? lock?.record : await this.manager.backend.read(this.key);
-    const values = record && this.isAlive(record) ? this.manager.parse(this.key, record) : undefined;
-    if (record && values) {
-      this.lock = lock;
+    const exists = await (locked ? this.stored.acquire(this.key, this.wait()) : this.stored.read(this.key));
+    const { record } = this.stored;
+    const values = exists && this.isAlive(record!) ? this.manager.parse(this.key, record!) : undefined;
+    if (values) {
       this.isNew = false;
       this.values = values;
-      this.adopt(record);
+      this.owner = record!.owner;
+      this.ownTimeout = record!.timeout;
     } else {
-      void lock?.release().catch(() => undefined);
+      this.stored.release();
+      this.stored.record = undefined;
       this.missing = true;
       // The client's id is never taken over.
       this.currentId = undefined;
@@ -341,34 +324,49 @@ export class ActiveSession {
     }
   }
 
+  /** Takes the lock and the record as it is now; what this request changed since it read it stays. */
+  private async lockAndMerge(wait: LockWait): Promise<void> {
+    const { serializer } = this.manager.options;
+    const before = this.stored.record!;
+    const exists = await this.stored.acquire(this.key, wait);
+    const fresh = exists ? this.manager.parse(this.key, this.stored.record!) : undefined;
+    if (!fresh) {
+      this.stored.release();
+      throw new SessionDestroyedException();
+    }
+    const changes = findChanges(serializer.parse(before.data), this.values, serializer);
+    const { owner, ownTimeout } = this;
+    this.adopt(fresh, changes);
+    this.owner = owner === before.owner ? this.owner : owner;
+    this.ownTimeout = ownTimeout === before.timeout ? this.ownTimeout : ownTimeout;
+  }
+
+  /** Fills the session from the record that was just read, into the objects that the application knows. */
+  private adopt(values: Values, changes?: Parameters<typeof replaceValues>[2]): void {
+    this.owner = this.stored.record!.owner;
+    this.ownTimeout = this.stored.record!.timeout;
+    replaceValues(this.values, values, changes);
+  }
+
   /** Whether the lock is to be had and is not: the session was read without it before. */
   private mustLock(): boolean {
-    return this.stored !== undefined && !this.lock && !this.committed && this.locking !== 'explicit';
+    return this.isStored && !this.locked && !this.committed && this.locking !== 'explicit';
   }
 
   private parseStored(): Values {
-    return (this.stored && this.manager.parse(this.key, this.stored)) ?? {};
+    const { record } = this.stored;
+    return (record && this.manager.parse(this.key, record)) ?? {};
   }
 
-  private async acquire(waitMs: number): Promise<HeldLock | undefined> {
-    const { signal } = (this.closed ??= new AbortController());
-    const lock = await this.manager.locks.acquire(this.key, { waitMs, signal });
-    if (lock && signal.aborted) {
-      void lock.release().catch(() => undefined);
-      throw new SessionRequestClosedException();
-    }
-    return lock;
+  /** @param timeout seconds; default: the option's */
+  private wait(timeout?: number): LockWait {
+    const waitMs = timeout === undefined ? this.manager.options.lockTimeoutMs : timeout * 1000;
+    return { waitMs, signal: this.closed.signal };
   }
 
   /** A lifetime that was shortened since the record was written counts too. */
   private isAlive(record: SessionRecord): boolean {
     return record.createdAt + this.manager.options.lifetimeMs > Date.now();
-  }
-
-  private adopt(record: SessionRecord): void {
-    this.stored = record;
-    this.owner = record.owner;
-    this.ownTimeout = record.timeout;
   }
 
   private setId(id: string): void {
@@ -386,16 +384,16 @@ export class ActiveSession {
 
   /** Whether the application cannot have changed anything: it never had the data in hand. */
   private get isUntouched(): boolean {
-    return this.onlyRead || (this.uses === 0 && this.stored !== undefined);
+    return this.onlyRead || (this.uses === 0 && this.isStored);
   }
 
   private isChanged(text: string): boolean {
-    const { stored } = this;
-    return text !== stored?.data || this.owner !== stored.owner || this.ownTimeout !== stored.timeout;
+    const { record } = this.stored;
+    return text !== record?.data || this.owner !== record.owner || this.ownTimeout !== record.timeout;
   }
 
   private mustStore(text: string): boolean {
-    if (this.stored) {
+    if (this.isStored) {
       return this.isChanged(text);
     }
     const isEmpty =
@@ -404,10 +402,10 @@ export class ActiveSession {
     return !isEmpty || (this.manager.options.saveUninitialized && !this.cookieExpired && !this.destroyed);
   }
 
-  private toWrite(text: string): SessionWrite {
+  private toWrite(data: string): SessionWrite {
     const { maxSize } = this.manager.options;
     // Three bytes a character at most: most data needs no count.
-    const size = text.length * 3 > maxSize ? Buffer.byteLength(text) : 0;
+    const size = data.length * 3 > maxSize ? Buffer.byteLength(data) : 0;
     if (size > maxSize) {
       throw new SessionSizeException(size, maxSize);
     }
@@ -415,121 +413,69 @@ export class ActiveSession {
     if (ttl <= 0) {
       throw new SessionDestroyedException(); // its lifetime ended during the request
     }
-    return {
-      data: text,
-      owner: this.owner,
-      timeout: this.ownTimeout,
-      createdAt: this.stored?.createdAt,
-      ttl,
-    };
+    const createdAt = this.stored.record?.createdAt;
+    return { data, owner: this.owner, timeout: this.ownTimeout, createdAt, ttl };
   }
 
   private async store(text: string): Promise<void> {
-    if (!this.stored) {
+    if (!this.isStored) {
       await this.create(text, false);
-    } else if (this.lock) {
-      await this.saveAndRelease(this.lock, text);
     } else {
-      await this.mergeAndSave();
+      await (this.locked ? this.saveLocked(text, true) : this.mergeAndSave());
     }
   }
 
-  private async saveAndRelease(lock: HeldLock, text: string): Promise<void> {
-    const write = this.toWrite(text); // which may throw: the lock is still in hand then
-    this.lock = undefined;
-    await this.requireSaved(lock.saveAndRelease(write));
-    this.stored = lock.record;
+  private async saveLocked(text: string, release: boolean): Promise<void> {
+    await this.stored.save(this.toWrite(text), { release });
+    this.cookieDue = true;
   }
 
   /** Without the lock: this request's changes go into what is stored by now, under the lock. */
   private async mergeAndSave(): Promise<void> {
-    await this.acquireLock();
+    // Also if the client has gone: the handler did its work.
+    await this.lockAndMerge({ waitMs: this.manager.options.lockTimeoutMs });
     await this.releaseLock();
   }
 
-  private async requireSaved(saving: Promise<boolean>): Promise<void> {
-    if (!(await saving)) {
-      const exists = await this.manager.backend.read(this.key);
-      throw exists ? new SessionLeaseLostException() : new SessionDestroyedException();
-    }
-  }
-
   private async create(text: string, locked: boolean): Promise<void> {
-    const lease = locked ? this.manager.locks.newLease() : undefined;
     const write = this.toWrite(text);
-    for (let tries = 1; !(await this.manager.backend.create(this.key, write, lease)); tries++) {
+    for (let tries = 1; !(await this.stored.create(this.key, write, locked)); tries++) {
       if (tries === CREATE_TRIES) {
         throw new Error('generateId returns ids that are taken; they must be random');
       }
       this.setId(this.manager.options.generateId());
     }
-    const now = Date.now();
-    const { data, owner, timeout, ttl } = write;
-    this.stored = { data, owner, timeout, createdAt: now, expiresAt: now + ttl };
-    if (lease) {
-      this.lock = this.manager.locks.adopt(this.key, lease, this.stored);
-    }
+    this.cookieDue = true;
   }
 
-  /** The record as stored goes to a new key, locked; what this request changed stays to be committed. */
-  private async moveToNewKey(): Promise<void> {
-    await this.acquireLock();
-    const { backend, locks, options } = this.manager;
-    const oldKey = this.key;
-    const id = options.generateId();
-    const key = sessionKey(id);
-    const stored = this.stored!;
-    const lease = locks.newLease();
-    const { data, owner, timeout, createdAt } = stored;
-    const write = { data, owner, timeout, createdAt, ttl: this.manager.timeToLive(timeout, createdAt) };
-    if (!(await backend.create(key, write, lease))) {
-      throw new Error('generateId returns ids that are taken; they must be random');
+  /** @returns undefined if there is nothing to wait for */
+  private releaseUnchanged(): Promise<void> | undefined {
+    const { record } = this.stored;
+    if (!record) {
+      return undefined;
     }
-    try {
-      // New first: a crash in between leaves two records, never none. And if someone destroyed the session
-      // before, it must not live on under the new key.
-      if (!(await backend.delete(oldKey))) {
-        throw new SessionDestroyedException();
-      }
-    } catch (error) {
-      this.manager.background(backend.delete(key));
-      throw error;
-    }
-    this.lock!.forget();
-    this.currentId = id;
-    this.currentKey = key;
-    this.stored = { ...stored, expiresAt: Date.now() + write.ttl };
-    this.lock = locks.adopt(key, lease, this.stored);
-    if (this.locking === 'explicit') {
-      await this.lock.release();
-      this.lock = undefined;
-    }
-  }
-
-  private releaseUnchanged(): void {
-    const { lock, stored } = this;
-    this.lock = undefined;
-    if (!stored) {
-      return;
-    }
-    const ttl = this.ttl();
-    const expiresAt = Date.now() + ttl;
     const { touchAfterMs } = this.manager.options;
+    const ttl = this.manager.timeToLive(record.timeout, record.createdAt);
     // A read-only request costs one read; the few touches that keep an active session alive are enough.
     const rest = this.onlyRead ? Math.max(touchAfterMs, ttl / 2) : touchAfterMs;
-    const isDue = ttl > 0 && expiresAt - stored.expiresAt >= rest;
-    if (isDue) {
-      this.stored = { ...stored, expiresAt };
+    const isDue = ttl > 0 && Date.now() + ttl - record.expiresAt >= rest;
+    if (this.locked) {
+      this.stored.release(isDue ? ttl : undefined);
+      this.cookieDue ||= isDue;
+      return undefined;
     }
-    if (lock) {
-      this.manager.background(lock.release(isDue ? ttl : undefined));
-    } else if (isDue) {
-      this.manager.background(this.manager.backend.touch(this.key, ttl));
-    }
+    // Without the lock, the session may have ended or got a new id meanwhile: a cookie with an id that is dead
+    // would take the place of the good one. So the touch comes first, and only its success sends the cookie.
+    return isDue ? this.touchBeforeCookie(ttl) : undefined;
   }
 
-  private fail(): void {
+  private async touchBeforeCookie(ttl: number): Promise<void> {
+    this.cookieDue = (await this.stored.touch(ttl)) || this.cookieDue;
+  }
+
+  private fail(error: unknown): never {
     this.failed = true;
     this.abandon();
+    throw error;
   }
 }

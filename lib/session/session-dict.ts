@@ -2,6 +2,7 @@ import type { ActiveSession } from './active-session.js';
 import type { SessionValues } from './session-data.js';
 import type { Session, SessionIdListener } from './session.js';
 
+/** Untyped: which keys there are is declared by the application. */
 type Values = Record<string, any>;
 
 /**
@@ -45,6 +46,9 @@ export class SessionDict extends NoOtherProperties implements Session {
   }
 
   delete(key: string): boolean {
+    if (key === undefined) {
+      throw new TypeError('session.delete(key) needs a key; to end the session, use session.destroy()');
+    }
     const values = this.writable();
     return Object.hasOwn(values, key) && delete values[key];
   }
@@ -86,7 +90,7 @@ export class SessionDict extends NoOtherProperties implements Session {
     }
   }
 
-  keys(): string[] {
+  keys(): any[] {
     return Object.keys(this.readable());
   }
 
@@ -94,7 +98,7 @@ export class SessionDict extends NoOtherProperties implements Session {
     return Object.values(this.readable());
   }
 
-  entries(): [string, any][] {
+  entries(): [any, any][] {
     return Object.entries(this.readable());
   }
 
@@ -102,7 +106,7 @@ export class SessionDict extends NoOtherProperties implements Session {
     return this.keys().length;
   }
 
-  [Symbol.iterator](): Iterator<[string, any]> {
+  [Symbol.iterator](): Iterator<[any, any]> {
     return this.entries()[Symbol.iterator]();
   }
 
@@ -180,8 +184,9 @@ export class SessionDict extends NoOtherProperties implements Session {
     return this.#active.load();
   }
 
-  reload(): Promise<void> {
-    return this.#active.reload();
+  async reload(): Promise<void> {
+    this.writable();
+    await this.#active.reload();
   }
 
   async save(): Promise<void> {
@@ -204,6 +209,7 @@ export class SessionDict extends NoOtherProperties implements Session {
   }
 
   expire(): void {
+    this.writable();
     this.#active.expire();
   }
 
@@ -237,6 +243,10 @@ export class ReadOnlySessionDict extends SessionDict {
     super(active);
     this.#values = deepFreeze(values);
     Object.preventExtensions(this);
+  }
+
+  override async load(): Promise<void> {
+    // It is; loading it again would lock it.
   }
 
   protected override readable(): Values {

@@ -4,6 +4,9 @@ import { GuardedBackend } from '../storage/guarded-backend.js';
 import { LockQueue } from '../storage/lock-queue.js';
 import type { SessionBackend, SessionRecord } from '../storage/session-backend.js';
 
+/** A hundred years, in milliseconds: cookies, and dates at all, do not reach for ever. */
+const MAX_TTL = 100 * 365 * 24 * 60 * 60_000;
+
 /** What all sessions share: the options, the guarded storage, its locks, and the work that outlives a response. */
 export class SessionManager {
   readonly backend: GuardedBackend;
@@ -30,13 +33,14 @@ export class SessionManager {
   }
 
   /**
-   * Milliseconds that a session has from now: its idle timeout, as far as its lifetime allows.
+   * Milliseconds that a session has from now: its idle timeout, as far as its lifetime and the calendar allow.
    * @param timeout minutes; default: the option's
    */
   timeToLive(timeout: number | undefined, createdAt: number): number {
     return Math.min(
       (timeout ?? this.options.timeout) * 60_000,
       createdAt + this.options.lifetimeMs - Date.now(),
+      MAX_TTL,
     );
   }
 

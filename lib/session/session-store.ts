@@ -27,7 +27,8 @@ export interface OwnedSession extends SessionSnapshot {
 
 /** Finds the session id in request headers. */
 export abstract class SessionIdReader {
-  abstract readId(headers: IncomingHttpHeaders): string | undefined;
+  /** @returns null for a cookie that holds no id; undefined without a cookie */
+  abstract readId(headers: IncomingHttpHeaders): string | null | undefined;
 }
 
 /** Sessions from wherever there is code: services, gateways, jobs, commands. */
@@ -174,7 +175,7 @@ export class SessionStore {
     headers: IncomingHttpHeaders;
   }): Promise<(SessionSnapshot & { id: string }) | undefined> {
     const id = this.ids.readId(request.headers);
-    const snapshot = id === undefined ? undefined : await this.get(id);
+    const snapshot = id ? await this.get(id) : undefined;
     return snapshot && { ...snapshot, id: id! };
   }
 
@@ -182,12 +183,18 @@ export class SessionStore {
     context: SessionContext,
     fn: (session: Session) => Promise<T> | T,
   ): Promise<T | undefined> {
-    const session = context.active?.loaded ? context.active.session : await context.use();
-    if (!context.active?.isStored) {
+    await (context.active ? context.active.load() : context.use());
+    const active = context.active!;
+    if (!active.isStored) {
       return undefined;
     }
-    const result = await fn(session);
-    await session.save();
+    const wasLocked = active.locked;
+    await active.acquireLock();
+    const result = await fn(active.session);
+    await active.save();
+    if (!wasLocked) {
+      await active.releaseLock(); // as `locking: 'explicit'` wants it
+    }
     return result;
   }
 
@@ -213,7 +220,7 @@ export class SessionStore {
     const data = this.manager.parse(key, record);
     return (
       data && {
-        data: data as SessionValues,
+        data: data as unknown as SessionValues,
         owner: record.owner,
         createdAt: new Date(record.createdAt),
         expiresAt: new Date(record.expiresAt),

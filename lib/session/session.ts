@@ -33,7 +33,7 @@ export interface Session extends Iterable<[SessionKey, SessionValue<SessionKey>]
   keys(): SessionKey[];
   values(): SessionValue<SessionKey>[];
   entries(): [SessionKey, SessionValue<SessionKey>][];
-  /** The number of keys. (`len`) */
+  /** The number of keys. */
   readonly size: number;
   /** The data, never the id. */
   toJSON(): SessionValues;

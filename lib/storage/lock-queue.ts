@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import {
   SessionLockTimeoutException,
   SessionRequestClosedException,
+  SessionStorageException,
 } from '../exceptions/session.exception.js';
 import type { Lease, SessionBackend, SessionRecord, SessionWrite } from './session-backend.js';
 
@@ -63,13 +64,7 @@ export class LockQueue {
       throw new SessionRequestClosedException();
     }
     const line = this.lines.get(key);
-    const waiter = new Waiter(wait);
-    if (line) {
-      line.join(waiter);
-    } else {
-      void this.serve(this.newLine(key), waiter);
-    }
-    return waiter.result;
+    return line ? line.join(wait) : this.serve(this.newLine(key), wait, Date.now() + wait.waitMs);
   }
 
   /** How many sessions are locked, or being waited for, by this process. */
@@ -83,23 +78,19 @@ export class LockQueue {
     if (waiter && handOver) {
       waiter.resolve(this.hold(line, handOver.lease, handOver.record));
     } else if (waiter) {
-      await this.serve(line, waiter);
+      this.serve(line, waiter.wait, waiter.deadline).then(waiter.resolve, waiter.reject);
+    } else if (handOver) {
+      // The last waiter left while the lock was on its way to it.
+      await this.backend.unlock(line.key, handOver.lease).catch(noop); // then it lapses
+      await this.next(line);
     } else {
-      if (handOver) {
-        // The last waiter left while the lock was on its way to it.
-        await this.backend.unlock(line.key, handOver.lease);
-      }
-      if (line.isEmpty) {
-        this.lines.delete(line.key);
-      } else {
-        await this.next(line);
-      }
+      this.lines.delete(line.key);
     }
   }
 
   /** Whether to pass the lock on inside this process, or to let others have it. */
   mayHandOver(line: Line): boolean {
-    return !line.isEmpty && (this.backend.inProcess === true || Date.now() - line.turnSince < OWN_TURN);
+    return !line.isEmpty && this.mayKeepTurn(line);
   }
 
   drop(lock: HeldLock): void {
@@ -129,40 +120,47 @@ export class LockQueue {
     }
   }
 
-  private async serve(line: Line, waiter: Waiter): Promise<void> {
+  /** Gets the lock from the backend for the one whose turn it is. The first try is made in any case. */
+  private async serve(line: Line, { signal }: LockWait, deadline: number): Promise<HeldLock | undefined> {
     const lease = this.newLease();
-    const lastTurn = line.turnSince;
     let retryIn = RETRY_FROM;
     try {
-      if (lastTurn > 0 && !this.backend.inProcess && Date.now() - lastTurn >= OWN_TURN) {
+      if (line.turnSince > 0 && !this.mayKeepTurn(line)) {
         await sleep(PAUSE * (0.5 + Math.random()));
       }
       for (;;) {
-        const record = waiter.isWaiting ? await this.backend.lock(line.key, lease) : undefined;
-        if (!waiter.isWaiting) {
-          if (record && record !== 'busy') {
-            await this.backend.unlock(line.key, lease);
-          }
-          break;
+        const record = await this.backend.lock(line.key, lease);
+        if (record !== undefined && record !== 'busy' && !signal?.aborted) {
+          line.turnSince = Date.now();
+          return this.hold(line, lease, record); // whose end calls next()
+        }
+        if (signal?.aborted) {
+          await this.backend.unlock(line.key, lease);
+          throw new SessionRequestClosedException();
         }
         if (record === undefined) {
-          waiter.resolve(undefined);
           break;
         }
-        if (record !== 'busy') {
-          line.turnSince = Date.now();
-          waiter.resolve(this.hold(line, lease, record));
-          return; // the lock's end calls next()
+        const left = deadline - Date.now();
+        if (left <= 0) {
+          throw new SessionLockTimeoutException();
         }
-        await Promise.race([sleep(retryIn * (0.5 + Math.random())), waiter.settled]);
+        await sleep(Math.min(left, retryIn * (0.5 + Math.random())));
         retryIn = Math.min(retryIn * 1.5, RETRY_TO);
       }
     } catch (error) {
-      // The storage is in trouble: the others need not find out one after the other.
-      waiter.reject(error);
-      line.rejectAll(error);
+      if (error instanceof SessionStorageException) {
+        line.rejectAll(error); // the others need not find out one after the other
+      }
+      await this.next(line);
+      throw error;
     }
-    await this.next(line).catch(() => undefined); // logged by the guarded backend
+    await this.next(line);
+    return undefined;
+  }
+
+  private mayKeepTurn(line: Line): boolean {
+    return this.backend.inProcess === true || Date.now() - line.turnSince < OWN_TURN;
   }
 }
 
@@ -178,67 +176,54 @@ class Line {
     return this.waiters.length === 0;
   }
 
-  join(waiter: Waiter): void {
-    this.waiters.push(waiter);
-    waiter.onLeave = () => {
-      const index = this.waiters.indexOf(waiter);
-      if (index >= 0) {
-        this.waiters.splice(index, 1);
-      }
-    };
+  join(wait: LockWait): Promise<HeldLock | undefined> {
+    return new Promise((resolve, reject) => {
+      const leave = () => this.waiters.splice(this.waiters.indexOf(waiter), 1);
+      const waiter = new Waiter(wait, resolve, reject, leave);
+      this.waiters.push(waiter);
+    });
   }
 
   nextWaiter(): Waiter | undefined {
-    return this.waiters.shift();
+    const waiter = this.waiters.shift();
+    waiter?.stopWaiting();
+    return waiter;
   }
 
   rejectAll(error: unknown): void {
-    for (const waiter of this.waiters.splice(0)) {
+    for (let waiter = this.nextWaiter(); waiter; waiter = this.nextWaiter()) {
       waiter.reject(error);
     }
   }
 }
 
-/** One request that waits. It leaves when its time is up or its client has gone. */
+/** One request that stands in line. It leaves when its time is up or its client has gone. */
 class Waiter {
-  readonly result: Promise<HeldLock | undefined>;
-  /** Resolves, never rejects, when the wait is over. */
-  readonly settled: Promise<void>;
-  isWaiting = true;
-  onLeave: (() => void) | undefined;
+  readonly deadline: number;
   private readonly timer: NodeJS.Timeout;
-  private resolveResult!: (lock: HeldLock | undefined) => void;
-  private rejectResult!: (error: unknown) => void;
 
-  constructor(private readonly wait: LockWait) {
-    this.result = new Promise((resolve, reject) => {
-      this.resolveResult = resolve;
-      this.rejectResult = reject;
-    });
-    this.settled = this.result.then(noop, noop);
-    this.timer = setTimeout(() => this.reject(new SessionLockTimeoutException()), wait.waitMs);
-    wait.signal?.addEventListener('abort', this.abort);
+  constructor(
+    readonly wait: LockWait,
+    readonly resolve: (lock: HeldLock | undefined) => void,
+    readonly reject: (error: unknown) => void,
+    private readonly leave: () => void,
+  ) {
+    this.deadline = Date.now() + wait.waitMs;
+    this.timer = setTimeout(() => this.giveUp(new SessionLockTimeoutException()), wait.waitMs);
+    wait.signal?.addEventListener('abort', this.onAbort);
   }
 
-  resolve(lock: HeldLock | undefined): void {
-    this.end();
-    this.resolveResult(lock);
-  }
-
-  reject(error: unknown): void {
-    if (this.isWaiting) {
-      this.end();
-      this.onLeave?.();
-      this.rejectResult(error);
-    }
-  }
-
-  private readonly abort = () => this.reject(new SessionRequestClosedException());
-
-  private end(): void {
-    this.isWaiting = false;
+  stopWaiting(): void {
     clearTimeout(this.timer);
-    this.wait.signal?.removeEventListener('abort', this.abort);
+    this.wait.signal?.removeEventListener('abort', this.onAbort);
+  }
+
+  private readonly onAbort = () => this.giveUp(new SessionRequestClosedException());
+
+  private giveUp(error: unknown): void {
+    this.stopWaiting();
+    this.leave();
+    this.reject(error);
   }
 }
 
@@ -299,8 +284,10 @@ export class HeldLock {
     if (this.queue.mayHandOver(this.line)) {
       // Not blindly: a session that was destroyed meanwhile must not be handed on.
       const alive = await this.backend.renew(this.line.key, this.lease).catch(() => false);
-      await this.pass(alive);
-      return;
+      if (alive) {
+        await this.pass(true);
+        return;
+      }
     }
     try {
       await this.backend.unlock(this.line.key, this.lease, ttl);

@@ -1,58 +1,259 @@
-import { Controller, Get } from '@nestjs/common';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { randomInt } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Session } from 'nest-sessions';
-import { ADAPTERS, startApp } from '../support/app.js';
-import { Client } from '../support/client.js';
+import { SessionStore, type Session, type SessionModuleOptions } from 'nest-sessions';
+import { ADAPTERS, startApp, type AdapterName, type TestApp } from '../support/app.js';
+import { startServer } from '../support/programs.js';
+import { Browser, Gate, lockCount, ScriptController, STORAGES, useStorages } from '../support/scripts.js';
 
-@Controller()
-class CounterController {
-  @Get('count')
-  async count(@Session() session: Session) {
-    const count = session.get('count', 0);
-    await sleep(10);
-    session.set('count', count + 1);
-    return { count: count + 1 };
-  }
+const CLIENTS = 5;
+const ROUNDS = 30;
 
-  @Get('read')
-  read(@Session({ readOnly: true }) session: Session) {
-    return { count: session.get('count', 0) };
-  }
+/** CherryPy's handler: 10 ms between read and write. */
+async function increment(session: Session) {
+  const count = session.get('count', 0);
+  await sleep(10);
+  session.set('count', count + 1);
 }
 
-let folder: string;
-beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'nest-sessions-'));
-});
-afterAll(() => rm(folder, { recursive: true, force: true }));
+const times = <T>(count: number, make: (index: number) => Promise<T>) =>
+  Promise.all(Array.from({ length: count }, (_, index) => make(index)));
 
-for (const storageType of ['ram', 'file'] as const) {
+/** CherryPy's test: clients that each do one request after the other. */
+const inClients = (url: string, id: string, request: (browser: Browser, key: string) => Promise<unknown>) =>
+  times(CLIENTS, async client => {
+    const browser = new Browser(url, id);
+    for (let round = 0; round < ROUNDS; round++) {
+      await request(browser, `${client}-${round}`);
+    }
+    browser.close();
+  });
+
+const allKeys = Array.from({ length: CLIENTS }, (_, client) =>
+  Array.from({ length: ROUNDS }, (_, round) => `${client}-${round}`),
+).flat();
+
+const storageOptions = useStorages();
+
+const start = async (adapter: AdapterName, storage: 'ram' | 'file', options: SessionModuleOptions = {}) =>
+  startApp({
+    adapter,
+    sessions: { ...(await storageOptions(storage)), ...options },
+    controllers: [ScriptController],
+  });
+
+for (const storage of STORAGES) {
   for (const adapter of ADAPTERS) {
-    describe(`invariant 1, no lost update: ${storageType}, ${adapter}`, () => {
+    describe(`invariant 1, no lost update: ${storage}, ${adapter}`, () => {
+      let server: TestApp;
+      let store: SessionStore;
+      let id: string;
+      const stored = async () => (await store.get(id))!.data;
+
+      beforeAll(async () => {
+        server = await start(adapter, storage);
+        store = server.app.get(SessionStore);
+      });
+      afterAll(() => server.close());
+
+      /** The one increment that creates the session. */
+      const first = async () => {
+        const browser = new Browser(server.url);
+        await browser.value(increment);
+        id = (await browser.cookie())!;
+        browser.close();
+      };
+
       it("keeps 151 of 151 updates in CherryPy's test", async () => {
-        const sessions = storageType === 'file' ? { storageType, storagePath: join(folder, adapter) } : {};
-        const { url, close } = await startApp({ adapter, sessions, controllers: [CounterController] });
-        const first = new Client(url);
-        await first.get('/count');
-        const cookie = await first.cookie();
-        await Promise.all(
-          Array.from({ length: 5 }, async () => {
-            const client = new Client(url);
-            await client.jar.setCookie(`session_id=${cookie}`, url);
-            for (let i = 0; i < 30; i++) {
-              expect((await client.get('/count')).status).toBe(200);
-            }
-            client.close();
-          }),
+        await first();
+        await inClients(server.url, id, browser => browser.value(increment));
+        expect(await stored()).toEqual({ count: 151 });
+      });
+
+      it('keeps 151 of 151 updates with explicit locks', async () => {
+        await first();
+        const lockedIncrement = async (session: Session) => {
+          await session.acquireLock();
+          await increment(session);
+        };
+        await inClients(server.url, id, browser => browser.value(lockedIncrement, 'explicit'));
+        expect(await stored()).toEqual({ count: 151 });
+      });
+
+      it('explicit without a lock: merges 5 clients that write 30 keys each', async () => {
+        await first();
+        await inClients(server.url, id, (browser, key) =>
+          browser.value(async session => {
+            await sleep(10);
+            session.set(key, 'kept');
+          }, 'explicit'),
         );
-        expect((await first.get('/read')).json()).toEqual({ count: 151 });
-        first.close();
-        await close();
+        const keys = Object.keys(await stored()).filter(key => key !== 'count');
+        expect(keys.sort()).toEqual(allKeys.toSorted());
+      });
+
+      it('explicit without a lock: merges keys, removals, owner and timeout of requests at the same time', async () => {
+        await first();
+        await store.update(id, session => session.update({ old: 1, list: ['a'] }));
+        const everyoneHasRead = new Gate();
+        let readers = 0;
+        const changes: ((session: Session) => unknown)[] = [
+          session => (session.owner = 'ada'),
+          session => (session.timeout = 90),
+          session => session.delete('old'),
+          session => session.get('list').push('b'),
+          session => session.set('new', 1),
+        ];
+        await times(changes.length, async index => {
+          const browser = new Browser(server.url, id);
+          await browser.value(async session => {
+            session.get('count');
+            if (++readers === changes.length) {
+              everyoneHasRead.open();
+            }
+            await everyoneHasRead.opened;
+            changes[index]!(session);
+          }, 'explicit');
+          browser.close();
+        });
+        const browser = new Browser(server.url, id);
+        expect(
+          await browser.value(session => [session.toJSON(), session.owner, session.timeout], 'read'),
+        ).toEqual([{ count: 1, list: ['a', 'b'], new: 1 }, 'ada', 90]);
+        browser.close();
+      });
+
+      it('counts 100 clients at once', async () => {
+        await first();
+        await times(100, async () => {
+          const browser = new Browser(server.url, id);
+          await browser.value(increment);
+          browser.close();
+        });
+        expect(await stored()).toEqual({ count: 101 });
+      });
+
+      it('a client that disconnects while it waits neither blocks the rest nor leaks its place', async () => {
+        await first();
+        let completed = 1;
+        const counted = async (session: Session) => {
+          await increment(session);
+          completed++;
+        };
+        const answers = await times(100, async index => {
+          const browser = new Browser(server.url, id);
+          const signal = index % 3 === 0 ? AbortSignal.timeout(randomInt(600)) : undefined;
+          // An abort destroys the socket.
+          const status = await browser.run(counted, 'run', { signal }).then(
+            answer => answer.status,
+            () => 'hung up',
+          );
+          browser.close();
+          return status;
+        });
+        // Every client that stayed was served.
+        expect(answers.filter((status, index) => index % 3 !== 0 && status !== 200)).toEqual([]);
+        await expect.poll(() => lockCount(server), { timeout: 5000 }).toBe(0);
+        expect(await stored()).toEqual({ count: completed });
+        // Some did hang up while they waited, and their handlers never ran.
+        expect(completed).toBeLessThan(101);
+        // The lock is free: a request gets it at once.
+        const browser = new Browser(server.url, id);
+        await browser.value(increment);
+        expect(await stored()).toEqual({ count: completed + 1 });
+        browser.close();
+      });
+
+      it('update(id) and requests at the same time take turns', async () => {
+        await first();
+        await Promise.all([
+          inClients(server.url, id, browser => browser.value(increment)),
+          times(50, () => store.update(id, increment)),
+        ]);
+        expect(await stored()).toEqual({ count: 201 });
+        await expect.poll(() => lockCount(server)).toBe(0);
+      });
+
+      it('lockTimeout: who waits too long is answered 503 with Retry-After, and the holder is unaffected', async () => {
+        const impatient = await start(adapter, storage, { lockTimeout: 0.1 });
+        const holder = new Browser(impatient.url);
+        await holder.value(increment);
+        const other = new Browser(impatient.url, await holder.cookie());
+        const [started, refused] = [new Gate(), new Gate()];
+        const holding = holder.value(async session => {
+          started.open();
+          await refused.opened;
+          await increment(session);
+        });
+        await started.opened;
+        const answer = await other.run(increment);
+        refused.open();
+        await holding;
+        expect(answer.status).toBe(503);
+        expect(answer.headers['retry-after']).toBe('1');
+        expect(answer.setCookies).toEqual([]);
+        expect(await other.value(session => session.get('count'))).toBe(2);
+        holder.close();
+        other.close();
+        await impatient.close();
       });
     });
   }
 }
+
+describe('invariant 1, no lost update: file, four processes', () => {
+  const servers: Awaited<ReturnType<typeof startServer>>[] = [];
+  let id: string;
+
+  const startAll = async (options: SessionModuleOptions) => {
+    const { storagePath } = await storageOptions('file');
+    servers.push(
+      ...(await times(4, index =>
+        startServer('counter-server', {
+          ADAPTER: ADAPTERS[index % 2]!,
+          STORAGE_PATH: storagePath!,
+          SESSION_OPTIONS: JSON.stringify(options),
+          WORK_MS: '10',
+        }),
+      )),
+    );
+    const browser = new Browser(servers[0]!.url);
+    await browser.get('/count');
+    id = (await browser.cookie())!;
+    browser.close();
+  };
+  const stopAll = () => Promise.all(servers.splice(0).map(({ program }) => program.kill('SIGTERM')));
+
+  /** A client goes to another server with each request. */
+  const inTurns = (path: (key: string) => string) =>
+    times(CLIENTS, async client => {
+      const browsers = servers.map(({ url }) => new Browser(url, id));
+      for (let round = 0; round < ROUNDS; round++) {
+        const answer = await browsers[(client + round) % servers.length]!.get(path(`${client}-${round}`));
+        expect(answer.status).toBe(200);
+      }
+      browsers.forEach(browser => browser.close());
+    });
+  const read = async () => {
+    const browser = new Browser(servers[3]!.url, id);
+    const answer = await browser.get('/data');
+    browser.close();
+    return answer.json();
+  };
+
+  it("keeps 151 of 151 updates in CherryPy's test", async () => {
+    await startAll({});
+    await inTurns(() => '/count');
+    expect(await read()).toEqual({ count: 151 });
+    await stopAll();
+  });
+
+  it('explicit without a lock: merges 5 clients that write 30 keys each', async () => {
+    await startAll({ locking: 'explicit' });
+    await inTurns(key => `/set/${key}`);
+    const { count, ...others } = await read();
+    expect(count).toBe(1);
+    expect(Object.keys(others).sort()).toEqual(allKeys.toSorted());
+    await stopAll();
+  });
+});

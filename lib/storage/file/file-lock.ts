@@ -1,7 +1,13 @@
 import { mkdir, readdir, rename, rmdir, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Lease } from '../session-backend.js';
 import { isErrno, unlessMissing } from './file-errors.js';
+
+/** Milliseconds: what a removal, or a sweep, may take with a session's lock in hand. */
+const REMOVAL_MS = 10_000;
+/** How the token of a removal's lease begins. */
+const REMOVAL = 'removal-';
 
 /**
  * A lock between processes, made of two folders: `<lock>/<token>.<lease ms>/`. Each step that decides
@@ -11,7 +17,8 @@ import { isErrno, unlessMissing } from './file-errors.js';
  *   baton is in it. (An empty `<lock>` is a free one: what a crash between two steps of a release leaves.)
  * - Steal: the holder's baton is renamed to the thief's. Of several thieves, one finds it.
  * - Use: what the holder is about to publish lies inside its baton, and is published by renaming it out. A
- *   holder that was robbed finds no such path: it cannot publish, however late it wakes up.
+ *   holder that was robbed finds no such path, and the thief empties the baton before it goes on: so nothing
+ *   is published late, not even by a rename that was under way.
  *
  * A baton's mtime is when it was claimed or renewed last.
  */
@@ -36,11 +43,12 @@ export class FileLock {
   }
 
   /**
-   * Takes the lock if it is free or lapsed. With `force`, whoever holds it.
+   * Takes the lock if it is free or lapsed.
+   * @param mayRob whether to take it from this holder too; one who comes after this was asked is safe
    * @returns false if another holds it
    * @throws ENOENT if the folder above the lock does not exist
    */
-  async claim(force = false): Promise<boolean> {
+  async claim(mayRob: (holder: string) => boolean | Promise<boolean> = () => false): Promise<boolean> {
     for (;;) {
       if (await this.claimFree()) {
         return true;
@@ -52,7 +60,7 @@ export class FileLock {
       if (holder === batonName(this.lease)) {
         return true;
       }
-      if (!force && !(await this.hasLapsed(holder))) {
+      if (!(await this.hasLapsed(holder)) && !(await mayRob(holder))) {
         return false;
       }
       if (await this.steal(holder)) {
@@ -80,10 +88,23 @@ export class FileLock {
     await this.removeIfEmpty();
   }
 
+  /** Waits while a removal has the lock: for one whose lock was lost to it, the record is as good as gone. */
+  async waitForRemoval(): Promise<void> {
+    for (;;) {
+      const holder = await this.holder();
+      if (!holder || !isRemoval(holder) || (await this.hasLapsed(holder))) {
+        return;
+      }
+      await sleep(1);
+    }
+  }
+
   private async claimFree(): Promise<boolean> {
     const made = join(this.scratch, this.lease.token);
-    await mkdir(join(made, batonName(this.lease)), { recursive: true, mode: 0o700 });
     try {
+      // Not `recursive`: a storage that is gone must not come back empty.
+      await mkdir(made, { mode: 0o700 });
+      await mkdir(join(made, batonName(this.lease)), { mode: 0o700 });
       await rename(made, this.path);
       return true;
     } catch (error) {
@@ -121,8 +142,19 @@ export class FileLock {
       }
       throw error;
     }
+    // A rename out of it may be under way, its path looked up before: it must find nothing to rename.
+    for (const name of (await unlessMissing(readdir(this.baton))) ?? []) {
+      await rm(this.inside(name), { force: true });
+    }
     // The baton still has the old holder's age: until this succeeds, it can be stolen in turn.
-    return this.renew();
+    if (!(await this.renew())) {
+      return false;
+    }
+    // A rename out of it that had begun has found the folder, whatever its name is now: leave it nothing.
+    for (const name of (await unlessMissing(readdir(this.baton))) ?? []) {
+      await rm(this.inside(name), { force: true });
+    }
+    return true;
   }
 
   private async removeIfEmpty(): Promise<void> {
@@ -135,5 +167,11 @@ export class FileLock {
     }
   }
 }
+
+/** Whether a removal holds the lock. */
+export const isRemoval = (holder: string): boolean => holder.startsWith(REMOVAL);
+
+/** The lease of a removal. @param token unique */
+export const removalLease = (token: string): Lease => ({ token: REMOVAL + token, ms: REMOVAL_MS });
 
 const batonName = (lease: Lease): string => `${lease.token}.${lease.ms}`;

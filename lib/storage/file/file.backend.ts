@@ -11,14 +11,12 @@ import type {
   SessionWrite,
 } from '../session-backend.js';
 import { isErrno, unlessMissing } from './file-errors.js';
-import { FileLock } from './file-lock.js';
+import { FileLock, isRemoval, removalLease } from './file-lock.js';
 import { OwnerIndex } from './owner-index.js';
 import { formatSessionFile, parseSessionFile } from './session-file.js';
 
 const PREFIX = 'session-';
 const LOCK_SUFFIX = '.lock';
-/** Milliseconds: what a removal, or a sweep, may take with a session's lock in hand. */
-const REMOVAL_LEASE = 10_000;
 /** Milliseconds after which a leftover of a dead process is removed. */
 const LEFTOVER_AGE = 60 * 60_000;
 /** Files that a sweep looks at in parallel. */
@@ -57,13 +55,14 @@ export class FileBackend implements SessionBackend {
     const lock = this.lockOf(key, lease);
     try {
       if (!(await lock.claim())) {
-        return 'busy';
+        // A lock may outlive its record, until it lapses.
+        return (await this.isStored(key)) ? 'busy' : undefined;
       }
     } catch (error) {
       if (
         isErrno(error, 'ENOENT') &&
         !(await unlessMissing(stat(this.folderOf(key)))) &&
-        (await stat(this.root))
+        (await this.isPresent())
       ) {
         return undefined; // no session of this folder was ever stored
       }
@@ -104,7 +103,10 @@ export class FileBackend implements SessionBackend {
   }
 
   async create(key: string, write: SessionWrite, lease?: Lease): Promise<boolean> {
-    await mkdir(this.folderOf(key), { recursive: true, mode: 0o700 });
+    await this.makeFolder(key);
+    if (await this.hasExpired(this.fileOf(key))) {
+      await this.remove(key, true); // and the lock that it may have left
+    }
     const lock = lease && this.lockOf(key, lease);
     if (lock && !(await lock.claim())) {
       return false;
@@ -139,7 +141,9 @@ export class FileBackend implements SessionBackend {
       await rename(made, this.fileOf(key));
     } catch (error) {
       if (isErrno(error, 'ENOENT')) {
-        return false; // the lock was lost: to a removal, or to a later holder
+        // The lock was lost: to a removal, or to a later holder. Who asks next must see which.
+        await lock.waitForRemoval();
+        return false;
       }
       await rm(made, { force: true }).catch(() => undefined);
       throw error;
@@ -164,8 +168,12 @@ export class FileBackend implements SessionBackend {
       await inParallel(names, async name => {
         if (name.endsWith(LOCK_SUFFIX)) {
           await this.removeLeftoverLock(path, name);
-        } else if (name.startsWith(PREFIX) && (await this.hasExpired(join(path, name)))) {
-          removed += (await this.remove(name.slice(PREFIX.length), true)) === 'expired' ? 1 : 0;
+        } else if (
+          name.startsWith(PREFIX) &&
+          (await this.hasExpired(join(path, name))) &&
+          (await this.remove(name.slice(PREFIX.length), true)) === 'expired'
+        ) {
+          removed++; // not `+= await …`: that adds to what it was before the wait
         }
       });
     }
@@ -208,17 +216,22 @@ export class FileBackend implements SessionBackend {
 
   async deleteByOwner(owner: string, options: OwnerSelection = {}): Promise<number> {
     let removed = 0;
-    for (const { key } of await this.findByOwner(owner)) {
-      if (
-        key !== options.except &&
-        (options.only === undefined || key === options.only) &&
-        (await this.delete(key))
-      ) {
-        await this.owners.remove(owner, key);
-        removed++;
+    const seen = new Set<string>();
+    for (;;) {
+      // Again and again, as long as there are new ones: a session may be getting a new key just now.
+      const keys = (await this.owners.keysOf(owner)).filter(key => !seen.has(key));
+      if (keys.length === 0) {
+        return removed;
+      }
+      for (const key of keys) {
+        seen.add(key);
+        const isMeant = key !== options.except && (options.only === undefined || key === options.only);
+        if (isMeant && (await this.read(key))?.owner === owner && (await this.delete(key))) {
+          await this.owners.remove(owner, key);
+          removed++;
+        }
       }
     }
-    return removed;
   }
 
   private folderOf(key: string): string {
@@ -234,11 +247,34 @@ export class FileBackend implements SessionBackend {
   }
 
   private async folders(): Promise<string[]> {
+    await this.isPresent();
     return (await readdir(this.root)).filter(name => name.length === 2);
   }
 
   private async isStored(key: string): Promise<boolean> {
-    return !(await this.hasExpired(this.fileOf(key), true));
+    const stats = await unlessMissing(stat(this.fileOf(key)));
+    return stats ? stats.mtimeMs > Date.now() : !(await this.isPresent());
+  }
+
+  /**
+   * A missing file is an absent session only if the storage is there: a disk that is not mounted leaves an
+   * empty folder, in which `open()` has made nothing.
+   * @throws if it is not
+   */
+  private async isPresent(): Promise<true> {
+    await stat(this.scratch);
+    return true;
+  }
+
+  /** Not `recursive`: a storage that is gone must not come back empty. */
+  private async makeFolder(key: string): Promise<void> {
+    try {
+      await mkdir(this.folderOf(key), { mode: 0o700 });
+    } catch (error) {
+      if (!isErrno(error, 'EEXIST')) {
+        throw error;
+      }
+    }
   }
 
   /** @param missing what to say of a file that is not there */
@@ -258,8 +294,7 @@ export class FileBackend implements SessionBackend {
   private async readFile(key: string): Promise<{ record?: SessionRecord; torn?: boolean }> {
     const handle = await unlessMissing(open(this.fileOf(key), 'r'));
     if (!handle) {
-      // Missing is an answer only if the storage is there.
-      await stat(this.root);
+      await this.isPresent();
       return {};
     }
     try {
@@ -276,20 +311,14 @@ export class FileBackend implements SessionBackend {
   }
 
   private async linkIfFree(made: string, key: string): Promise<boolean> {
-    const file = this.fileOf(key);
-    for (;;) {
-      try {
-        await link(made, file);
-        return true;
-      } catch (error) {
-        if (!isErrno(error, 'EEXIST')) {
-          throw error;
-        }
-        if (!(await this.hasExpired(file))) {
-          return false;
-        }
-        await this.remove(key, true);
+    try {
+      await link(made, this.fileOf(key));
+      return true;
+    } catch (error) {
+      if (isErrno(error, 'EEXIST')) {
+        return false;
       }
+      throw error;
     }
   }
 
@@ -303,18 +332,25 @@ export class FileBackend implements SessionBackend {
     const file = this.fileOf(key);
     for (;;) {
       if (!(await unlessMissing(stat(file)))) {
-        await stat(this.root); // missing is an answer only if the storage is there
+        await this.isPresent();
         return undefined;
       }
-      const lock = this.lockOf(key, { token: randomToken(), ms: REMOVAL_LEASE });
-      await lock.claim(true);
+      const lock = this.lockOf(key, removalLease(randomToken()));
+      const mayRob = async (holder: string) =>
+        !expiredOnly || (!isRemoval(holder) && (await this.hasExpired(file)));
+      if (!(await lock.claim(mayRob))) {
+        return undefined; // it is in use again, or being removed
+      }
       try {
-        if (expiredOnly && !(await this.hasExpired(file, true))) {
+        // Seen before it is moved: afterwards, another removal may have taken it along with the lock.
+        const removed = (await this.hasExpired(file)) ? 'expired' : 'live';
+        if (expiredOnly && removed === 'live') {
           return undefined;
         }
         const dead = lock.inside('removed');
         await rename(file, dead);
-        return (await this.hasExpired(dead)) ? 'expired' : 'live';
+        await unlessMissing(unlink(dead)); // an empty lock is faster to release
+        return removed;
       } catch (error) {
         if (!isErrno(error, 'ENOENT')) {
           throw error;

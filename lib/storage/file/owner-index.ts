@@ -1,7 +1,10 @@
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, rmdir, unlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rmdir, stat, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isErrno, unlessMissing } from './file-errors.js';
+
+/** Milliseconds that a hint may be there before its record. */
+const HEAD_START = 60_000;
 
 /**
  * Which sessions may be an owner's: an empty file `owners/<hash of the owner>/<key>` each. A hint, written
@@ -40,8 +43,9 @@ export class OwnerIndex {
     for (const name of (await unlessMissing(readdir(this.root))) ?? []) {
       const folder = join(this.root, name);
       for (const key of (await unlessMissing(readdir(folder))) ?? []) {
-        if (!(await isStored(key))) {
-          await unlessMissing(unlink(join(folder, key)));
+        const hint = join(folder, key);
+        if (!(await isStored(key)) && (await this.isOld(hint))) {
+          await unlessMissing(unlink(hint));
         }
       }
       await this.removeIfEmpty(folder);
@@ -51,6 +55,11 @@ export class OwnerIndex {
   /** Hashed: an owner may be any string, and is nobody else's business. */
   private folderOf(owner: string): string {
     return join(this.root, createHash('sha256').update(owner).digest('base64url'));
+  }
+
+  private async isOld(hint: string): Promise<boolean> {
+    const stats = await unlessMissing(stat(hint));
+    return stats !== undefined && Date.now() - stats.mtimeMs > HEAD_START;
   }
 
   private async removeIfEmpty(folder: string): Promise<void> {

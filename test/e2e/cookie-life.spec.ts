@@ -1,0 +1,213 @@
+import { Controller, Get, Query } from '@nestjs/common';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { Session, SessionStore, type SessionModuleOptions } from 'nest-sessions';
+import { ADAPTERS, startApp, type TestApp } from '../support/app.js';
+import { Client, sendRaw } from '../support/client.js';
+import { sessionCookie } from '../support/set-cookies.js';
+
+@Controller()
+class LifeController {
+  @Get('untouched')
+  untouched() {
+    return {};
+  }
+
+  @Get('look')
+  look(@Session() session: Session) {
+    return show(session);
+  }
+
+  @Get('peek')
+  peek(@Session({ readOnly: true }) session: Session) {
+    return show(session);
+  }
+
+  @Get('write')
+  write(@Session() session: Session) {
+    session.set('count', session.get('count', 0) + 1);
+    return show(session);
+  }
+
+  @Get('timeout')
+  timeout(@Session() session: Session, @Query('minutes') minutes: string) {
+    session.timeout = Number(minutes);
+    return {};
+  }
+
+  @Get('regenerate')
+  async regenerate(@Session() session: Session) {
+    await session.regenerate();
+    return show(session);
+  }
+
+  @Get('regenerate-and-fail')
+  async regenerateAndFail(@Session() session: Session) {
+    await session.regenerate();
+    session.set('bad', () => 1);
+    return {};
+  }
+}
+
+const show = (session: Session) => ({
+  id: session.id,
+  isNew: session.isNew,
+  missing: session.missing,
+  count: session.get('count', 0),
+});
+
+const MINUTE = 60_000;
+const NOW = Date.UTC(2030, 0, 1);
+const pass = (minutes: number) => vi.setSystemTime(Date.now() + minutes * MINUTE);
+
+let started: TestApp;
+let client: Client;
+
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ['Date'], now: NOW });
+});
+afterEach(async () => {
+  vi.useRealTimers();
+  client.close();
+  await started.close();
+});
+
+for (const adapter of ADAPTERS) {
+  const start = async (sessions: SessionModuleOptions = {}) => {
+    started = await startApp({ adapter, sessions, controllers: [LifeController] });
+    client = new Client(started.url);
+  };
+  const stored = () => started.app.get(SessionStore).count();
+  /** What a request does to the cookie, after `minutes`. */
+  const maxAgeAfter = async (minutes: number, path: string) => {
+    pass(minutes);
+    return sessionCookie(await client.get(path))?.maxAge;
+  };
+
+  describe(`when the cookie is set: ${adapter}`, () => {
+    it('not by a request that leaves the session alone', async () => {
+      await start({ saveUninitialized: true });
+      const answer = await client.get('/untouched');
+      expect(answer.setCookies).toEqual([]);
+      expect(answer.headers).not.toHaveProperty('vary');
+      expect(answer.headers).not.toHaveProperty('cache-control');
+      expect(await stored()).toBe(0);
+      await client.get('/write');
+      expect((await client.get('/untouched')).setCookies).toEqual([]);
+    });
+
+    it.each(['/look', '/peek', '/regenerate'])('not for a fresh session that stays empty: %s', async path => {
+      await start();
+      const answer = await client.get(path);
+      expect(answer.json()).toMatchObject({ isNew: true });
+      expect(answer.setCookies).toEqual([]);
+      expect(await stored()).toBe(0);
+    });
+
+    it('for every session that is accessed, with saveUninitialized', async () => {
+      await start({ saveUninitialized: true });
+      const answer = await client.get('/look');
+      expect(sessionCookie(answer)!.value).toBe(answer.json().id);
+      expect(await stored()).toBe(1);
+      expect((await client.get('/look')).json()).toEqual({ ...answer.json(), isNew: false });
+    });
+
+    it('invariant 6, fixation-proof: an id that is not stored is not adopted', async () => {
+      await start();
+      const planted = 'x'.repeat(43);
+      const headers = { cookie: `session_id=${planted}` };
+      const look = await sendRaw(`${started.url}/look`, { headers });
+      expect(look.json()).toMatchObject({ isNew: true, missing: true });
+      expect(look.setCookies).toEqual([]);
+      const write = await sendRaw(`${started.url}/write`, { headers });
+      expect(sessionCookie(write)!.value).toBe(write.json().id);
+      expect(write.json().id).not.toBe(planted);
+    });
+
+    it('names the new id on regenerate, once; the old id is dead and the data is there', async () => {
+      await start();
+      const before = (await client.get('/write')).json();
+      const answer = await client.get('/regenerate');
+      expect(sessionCookie(answer)!.value).toBe(answer.json().id);
+      expect(answer.json().id).not.toBe(before.id);
+      expect((await client.get('/look')).json()).toEqual({ ...answer.json(), count: 1 });
+      const old = await sendRaw(`${started.url}/look`, { headers: { cookie: `session_id=${before.id}` } });
+      expect(old.json()).toMatchObject({ isNew: true, missing: true, count: 0 });
+      expect(await stored()).toBe(1);
+    });
+
+    it('follows a regenerate whose request failed later: the client keeps its session', async () => {
+      await start();
+      await client.get('/write');
+      const answer = await client.get('/regenerate-and-fail');
+      expect(answer.status).toBe(500);
+      expect(sessionCookie(answer)).toBeDefined();
+      expect((await client.get('/look')).json()).toMatchObject({ isNew: false, count: 1 });
+    });
+  });
+
+  describe(`the cookie's age: ${adapter}`, () => {
+    it('rolls with every use, changed or not, and the record with it', async () => {
+      await start();
+      expect(await maxAgeAfter(0, '/write')).toBe(3600);
+      expect(await maxAgeAfter(50, '/look')).toBe(3600);
+      expect(await maxAgeAfter(50, '/write')).toBe(3600);
+      const last = await client.get('/look');
+      expect(sessionCookie(last)!.expires).toEqual(new Date(Date.now() + 60 * MINUTE));
+      pass(59.9);
+      expect((await client.get('/look')).json()).toMatchObject({ isNew: false, count: 2 });
+      const cookie = `session_id=${last.json().id}`;
+      pass(60.1);
+      expect(await client.cookie()).toBeUndefined();
+      const late = await sendRaw(`${started.url}/look`, { headers: { cookie } });
+      expect(late.json()).toMatchObject({ isNew: true, missing: true });
+    });
+
+    it('is capped by lifetime, which no use and no regenerate prolongs', async () => {
+      await start({ lifetime: 90 });
+      expect(await maxAgeAfter(0, '/write')).toBe(3600);
+      expect(await maxAgeAfter(45, '/write')).toBe(45 * 60);
+      expect(await maxAgeAfter(35, '/regenerate')).toBe(10 * 60);
+      const cookie = `session_id=${await client.cookie()}`;
+      expect(await maxAgeAfter(9, '/look')).toBe(60);
+      pass(1.1);
+      const late = await sendRaw(`${started.url}/look`, { headers: { cookie } });
+      expect(late.json()).toMatchObject({ isNew: true, missing: true });
+    });
+
+    it("is the session's own timeout, once it has one", async () => {
+      await start();
+      expect(await maxAgeAfter(0, '/write')).toBe(3600);
+      expect(await maxAgeAfter(0, '/timeout?minutes=43200')).toBe(43_200 * 60);
+      expect(await maxAgeAfter(40_000, '/look')).toBe(43_200 * 60);
+      expect(await maxAgeAfter(0, '/regenerate')).toBe(43_200 * 60);
+      expect(await maxAgeAfter(0, '/timeout?minutes=5')).toBe(300);
+      expect(await maxAgeAfter(0, '/timeout?minutes=1e15')).toBe(100 * 365 * 86_400);
+    });
+
+    it('is not told again within touchAfter, unless something was stored', async () => {
+      await start({ touchAfter: 600 });
+      expect(await maxAgeAfter(0, '/write')).toBe(3600);
+      expect(await maxAgeAfter(5, '/look')).toBeUndefined();
+      expect(await maxAgeAfter(4, '/look')).toBeUndefined();
+      expect(await maxAgeAfter(1, '/look')).toBe(3600);
+      expect(await maxAgeAfter(5, '/look')).toBeUndefined();
+      expect(await maxAgeAfter(0, '/write')).toBe(3600);
+    });
+
+    it('is told by a read-only request only if it moved the expiry: in the second half of the time', async () => {
+      await start();
+      expect(await maxAgeAfter(0, '/write')).toBe(3600);
+      expect(await maxAgeAfter(20, '/peek')).toBeUndefined();
+      expect(await maxAgeAfter(20, '/peek')).toBe(3600);
+    });
+
+    it('is not told, with persistent: false, even if the session has its own timeout', async () => {
+      await start({ persistent: false });
+      await client.get('/write');
+      const cookie = sessionCookie(await client.get('/timeout?minutes=5'))!;
+      expect(cookie).toMatchObject({ maxAge: null, expires: 'Infinity' });
+      pass(5.1);
+      expect((await client.get('/look')).json()).toMatchObject({ isNew: true, missing: true });
+    });
+  });
+}

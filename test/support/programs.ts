@@ -1,0 +1,115 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { buildPrograms } from './build-programs.js';
+
+export interface Exit {
+  code: number | null;
+  signal: NodeJS.Signals | null;
+}
+
+export interface ProgramOptions {
+  /** The user to run as, if this process may choose. */
+  uid?: number;
+  /** For node itself, e.g. `--import`. */
+  execArgv?: string[];
+}
+
+const running = new Set<ChildProcess>();
+process.once('exit', () => running.forEach(child => child.kill('SIGKILL')));
+
+/** A program of test/programs/ in a process of its own. */
+export class Program {
+  /** What it has printed so far, line by line. After `exited`, all of it. */
+  readonly lines: string[] = [];
+  /** What it has written to stderr so far. */
+  stderr = '';
+  /** Resolves when the process is gone and all its output is here. */
+  readonly exited: Promise<Exit>;
+  private exit: Exit | undefined;
+  private onChange = () => {};
+
+  constructor(
+    private readonly name: string,
+    readonly process: ChildProcess,
+  ) {
+    running.add(process);
+    createInterface({ input: process.stdout! }).on('line', line => {
+      this.lines.push(line);
+      this.onChange();
+    });
+    process.stderr!.setEncoding('utf8').on('data', (text: string) => {
+      this.stderr += text;
+    });
+    this.exited = once(process, 'close').then(([code, signal]) => {
+      running.delete(process);
+      this.exit = { code, signal };
+      this.onChange();
+      return this.exit;
+    });
+  }
+
+  /** Sends a signal. @returns how the process ended */
+  kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<Exit> {
+    this.process.kill(signal);
+    return this.exited;
+  }
+
+  /** The first line that fits, printed already or yet to come. @throws if the program ends without it */
+  async waitForLine(pattern: RegExp, timeoutMs = 20_000): Promise<RegExpMatchArray> {
+    const deadline = Date.now() + timeoutMs;
+    for (let index = 0; ; index++) {
+      while (index >= this.lines.length) {
+        if (this.exit || Date.now() >= deadline) {
+          const why = this.exit ? `ended (${this.exit.code ?? this.exit.signal})` : 'took too long';
+          throw new Error(`${this.name} ${why} before it printed ${pattern}\n${this.stderr}`);
+        }
+        await this.nextChange(deadline - Date.now());
+      }
+      const match = this.lines[index]!.match(pattern);
+      if (match) {
+        return match;
+      }
+    }
+  }
+
+  private nextChange(timeoutMs: number): Promise<void> {
+    return new Promise(resolve => {
+      const timer = setTimeout(resolve, timeoutMs);
+      this.onChange = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+}
+
+/**
+ * Starts a program of test/programs/.
+ * @param name its file, without extension
+ */
+export async function startProgram(
+  name: string,
+  env: Record<string, string> = {},
+  { uid, execArgv = [] }: ProgramOptions = {},
+): Promise<Program> {
+  const file = join(await buildPrograms(), `${name}.js`);
+  const child = spawn(process.execPath, [...execArgv, file], {
+    env: { ...process.env, ...env },
+    stdio: ['pipe', 'pipe', 'pipe'],
+    ...(uid !== undefined && { uid, gid: uid }),
+  });
+  return new Program(name, child);
+}
+
+/** Starts a program that serves HTTP and prints `listening <port>`. */
+export async function startServer(
+  name: string,
+  env: Record<string, string> = {},
+  options: ProgramOptions = {},
+): Promise<{ program: Program; url: string }> {
+  const program = await startProgram(name, env, options);
+  const [, port] = await program.waitForLine(/^listening (\d+)$/);
+  return { program, url: `http://127.0.0.1:${port}` };
+}

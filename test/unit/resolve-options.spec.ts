@@ -1,0 +1,247 @@
+import { RequestMethod } from '@nestjs/common';
+import { randomBytes } from 'node:crypto';
+import { describe, expect, it } from 'vitest';
+import { jsonPlusSerializer, SessionOptionsException, type SessionModuleOptions } from 'nest-sessions';
+import { resolveSessionOptions } from '../../lib/options/resolve-options.js';
+import { RamBackend } from '../../lib/storage/ram/ram.backend.js';
+
+type Options = Record<string, unknown>;
+
+/** What is wrong with options; none if nothing is. */
+function problemsOf(options: unknown): readonly string[] {
+  try {
+    resolveSessionOptions(options as SessionModuleOptions);
+    return [];
+  } catch (error) {
+    expect(error).toBeInstanceOf(SessionOptionsException);
+    return (error as SessionOptionsException).problems;
+  }
+}
+
+const circle: Options = {};
+circle.self = circle;
+const NO_NUMBERS = ['60', NaN, Infinity, null, {}, 1n];
+const POSITIVE = [...NO_NUMBERS, 0, -1];
+const NO_BOOLEANS = ['true', 'false', 0, 1, null, {}];
+
+const WRONG: Record<keyof SessionModuleOptions, unknown[]> = {
+  storageType: ['', 'memory', 'redis', null, 5, {}, [], { lock: true }],
+  storagePath: ['./sessions', '', 5],
+  maxSessions: [...POSITIVE, 1.5],
+  name: ['', 'a b', 'a;b', 'a=b', 'a,b', '"a"', 'n\u00e4me', 'a\nb', 5, null, circle],
+  path: ['', 'shop', '/a b', '/a;b', '/a,b', '/a<b', '/\u00e9', '/a\nb', `/${'x'.repeat(1024)}`, 5, null],
+  pathHeader: ['', 'x path', 'x:path', 'x\npath', 5, null],
+  domain: ['', 'a b', 'a;b', 'exa_mple.com', 'https://example.com', 'example.com:80', '..a', '-a', 5, circle],
+  timeout: POSITIVE,
+  lifetime: POSITIVE,
+  persistent: NO_BOOLEANS,
+  secure: ['true', 'always', 1, null],
+  httpOnly: NO_BOOLEANS,
+  sameSite: [true, 'Lax', 'STRICT', '', null],
+  partitioned: NO_BOOLEANS,
+  priority: ['High', 'urgent', 1, true, null],
+  secret: ['', [], [''], ['a', ''], ['a', undefined], 5, null, {}, [['a']], Buffer.from('a')],
+  cleanFreq: [...NO_NUMBERS, -1, 35_792],
+  locking: ['none', true, null, ''],
+  lockTimeout: [...NO_NUMBERS, -1, 2_147_484],
+  leaseTime: [...NO_NUMBERS, -1, 0, 0.01, 2_147_484],
+  saveUninitialized: NO_BOOLEANS,
+  touchAfter: [...NO_NUMBERS, -1],
+  exclude: [
+    'health',
+    null,
+    {},
+    [5],
+    [null],
+    [undefined],
+    [{}],
+    ['/a('],
+    ['/*'],
+    [{ path: ['a'] }],
+    [{ path: 'a', method: 'GET' }],
+    [{ path: 'a', method: 99 }],
+  ],
+  maxSize: [...POSITIVE, 0.5, '1mb'],
+  generateId: [
+    'uuid',
+    null,
+    () => 'the-very-same-id-each-time',
+    () => randomBytes(8).toString('hex').slice(1),
+    () => `${randomBytes(16).toString('hex')};`,
+    () => 'x'.repeat(257),
+    () => undefined,
+    async () => randomBytes(16).toString('hex'),
+    () => {
+      throw new Error('no entropy');
+    },
+  ],
+  serializer: [null, 5, {}, JSON.stringify, { parse: JSON.parse }, { stringify: JSON.stringify }],
+  debug: NO_BOOLEANS,
+};
+
+const RIGHT: Record<keyof SessionModuleOptions, unknown[]> = {
+  storageType: ['ram', RamBackend, new RamBackend(1)],
+  storagePath: [],
+  maxSessions: [1, 5_000_000],
+  name: ['sid', 'a.b-c_d', "!#$%&'*+-.^_`|~", '__Host-id', '__Secure-id'],
+  path: ['/', '/shop', '/a%20b/(c)'],
+  pathHeader: ['x-path', 'X-Forwarded-Prefix'],
+  domain: ['example.com', '.example.com', 'localhost', 'a-b.c1.example', 'xn--bcher-kva.example'],
+  timeout: [0.01, 60, 1e12],
+  lifetime: [0.01, 60, 1e12],
+  persistent: [true, false],
+  secure: [true, false, 'auto'],
+  httpOnly: [true, false],
+  sameSite: ['strict', 'lax', 'none', false],
+  partitioned: [true, false],
+  priority: ['low', 'medium', 'high'],
+  secret: ['s', ['s'], ['new', 'old']],
+  cleanFreq: [0, 0.01, 5, 35_791],
+  locking: ['implicit', 'early', 'explicit'],
+  lockTimeout: [0, 0.1, 30],
+  leaseTime: [0.1, 30],
+  saveUninitialized: [true, false],
+  touchAfter: [0, 0.5, 86_400],
+  exclude: [[], ['health'], ['/health', 'a/:id', { path: 'b/*rest', method: RequestMethod.POST }]],
+  maxSize: [1, 1024],
+  generateId: [() => randomBytes(12).toString('base64url'), () => crypto.randomUUID()],
+  serializer: [JSON, jsonPlusSerializer],
+  debug: [true, false],
+};
+
+const each = (table: Record<string, unknown[]>) =>
+  Object.entries(table).flatMap(([option, values]) => values.map(value => ({ option, value })));
+
+describe('one option', () => {
+  it('every option has a wrong value below', () => {
+    const [message] = problemsOf({ nonsense: true });
+    const options = /the options are (.*)$/.exec(message!)![1]!.split(', ');
+    expect(options.sort()).toEqual(Object.keys(WRONG).sort());
+    expect(options).toEqual(Object.keys(RIGHT).sort());
+  });
+
+  it.each(each(WRONG))('$option is wrong: $value', ({ option, value }) => {
+    const problems = problemsOf({ [option]: value });
+    expect(problems).toHaveLength(1);
+    expect(problems[0]).toMatch(new RegExp(`^${option} `));
+    expect(problems[0]!.split('\n')).toHaveLength(1);
+  });
+
+  it.each(each(RIGHT))('$option is right: $value', ({ option, value }) => {
+    expect(problemsOf({ [option]: value })).toEqual([]);
+  });
+
+  it.each(Object.keys(WRONG))('%s: undefined is as good as left out', option => {
+    const { generateId: _, ...defaults } = resolveSessionOptions();
+    expect(resolveSessionOptions({ [option]: undefined })).toMatchObject(defaults);
+  });
+
+  it.each(['nonsense', 'storage', 'httponly', 'constructor', 'toString', '__proto__ '])(
+    '%s is no option',
+    option => {
+      expect(problemsOf({ [option]: 1 })).toEqual([expect.stringContaining(`${option} is not an option`)]);
+    },
+  );
+
+  it.each([null, 'ram', 5, true, () => ({})])('the options as a whole cannot be %s', options => {
+    expect(problemsOf(options)).toEqual([expect.stringMatching(/^the options must be an object, not /)]);
+  });
+});
+
+describe('options together', () => {
+  const WRONG_TOGETHER: [options: Options, problem: RegExp][] = [
+    [{ storageType: 'file' }, /^storagePath is missing.*storagePath: '\.\/sessions'/],
+    [{ storageType: 'file', storagePath: '' }, /^storagePath is missing/],
+    [{ storageType: 'ram', storagePath: './sessions' }, /^storagePath goes with storageType 'file'/],
+    [{ storageType: 'file', storagePath: 'x', maxSessions: 5 }, /^maxSessions goes with storageType 'ram'/],
+    [{ path: '/', pathHeader: 'x-path' }, /^path and pathHeader exclude each other; remove one/],
+    [{ name: '__Host-id', secure: false }, /__Host-id must be Secure; remove secure: false/],
+    [{ name: '__Host-id', domain: 'example.com' }, /__Host-id cannot have a domain; remove domain/],
+    [{ name: '__Host-id', path: '/shop' }, /__Host-id must have the path \//],
+    [{ name: '__Host-id', pathHeader: 'x-path' }, /__Host-id must have the path \//],
+    [{ name: '__host-id', path: '/shop' }, /__host-id must have the path \//],
+    [{ name: '__Secure-id', secure: false }, /__Secure-id must be Secure; remove secure: false/],
+    [{ sameSite: 'none', secure: false }, /^sameSite: 'none' needs a Secure cookie; remove secure: false/],
+    [{ partitioned: true, secure: false }, /^partitioned needs a Secure cookie; remove secure: false/],
+  ];
+  it.each(WRONG_TOGETHER)('%o', (options, problem) => {
+    expect(problemsOf(options)).toEqual([expect.stringMatching(problem)]);
+  });
+
+  const RIGHT_TOGETHER: SessionModuleOptions[] = [
+    {},
+    { storageType: 'file', storagePath: './sessions' },
+    { storageType: 'ram', maxSessions: 5 },
+    { name: '__Host-id', path: '/', secure: true },
+    { name: '__Host-id', secure: 'auto' },
+    { name: '__Secure-id', domain: 'example.com', path: '/shop' },
+    { name: '__Secure-id', pathHeader: 'x-path' },
+    { sameSite: 'none', secure: true, partitioned: true },
+    { sameSite: 'none', secure: 'auto' },
+  ];
+  it.each(RIGHT_TOGETHER)('%o', options => {
+    expect(problemsOf(options)).toEqual([]);
+  });
+
+  it('all problems come in one exception, each with what it is about', () => {
+    const wrong = Object.fromEntries(Object.entries(WRONG).map(([option, [value]]) => [option, value]));
+    const problems = problemsOf({ ...wrong, nonsense: 1 });
+    for (const option of [...Object.keys(WRONG), 'nonsense']) {
+      expect(problems).toContainEqual(expect.stringMatching(new RegExp(`^${option} `)));
+    }
+    const message = new SessionOptionsException(problems).message;
+    expect(message.split('\n  - ')).toHaveLength(problems.length + 1);
+  });
+
+  it('invariant 5, secrets stay secret: no value of a secret is ever shown', () => {
+    const secrets: unknown[] = [
+      ['hush', ''],
+      { value: 'hush' },
+      Buffer.from('hush'),
+      ['hush', 5],
+      [['hush']],
+    ];
+    for (const secret of secrets) {
+      const problems = problemsOf({ secret, secrets: 'hush', timeout: -1 });
+      expect(problems).toHaveLength(3);
+      expect(problems.join()).not.toMatch(/hush|68 75 73 68/);
+    }
+  });
+});
+
+describe('defaults', () => {
+  it('are those of the documentation, in the units that are used inside', () => {
+    const { generateId, ...rest } = resolveSessionOptions();
+    expect(rest).toEqual({
+      storageType: 'ram',
+      storagePath: undefined,
+      maxSessions: 1_000_000,
+      name: 'session_id',
+      path: '/',
+      pathHeader: undefined,
+      domain: undefined,
+      timeout: 60,
+      lifetimeMs: Infinity,
+      persistent: true,
+      secure: 'auto',
+      httpOnly: true,
+      sameSite: 'lax',
+      partitioned: false,
+      priority: undefined,
+      secrets: [],
+      cleanFreqMs: 300_000,
+      locking: 'implicit',
+      lockTimeoutMs: 30_000,
+      leaseMs: 30_000,
+      touchAfterMs: 0,
+      saveUninitialized: false,
+      exclude: [],
+      maxSize: 1_048_576,
+      customId: false,
+      serializer: jsonPlusSerializer,
+      debug: false,
+    });
+    expect(generateId()).toMatch(/^[\w-]{43}$/);
+    expect(generateId()).not.toBe(generateId());
+  });
+});
