@@ -155,9 +155,15 @@ export class SessionStore {
    * @param options.except the id of a session to keep
    * @param options.only the `key` of the one to remove, from `findByOwner`
    * @returns how many
-   * @throws SessionUnsupportedException
+   * @throws SessionUnsupportedException; TypeError for an option that is there but no string, such as a form
+   * field that was not sent: it would remove more than was meant
    */
   async destroyByOwner(owner: string, options: { except?: string; only?: string } = {}): Promise<number> {
+    for (const [name, value] of Object.entries(options)) {
+      if (typeof value !== 'string') {
+        throw new TypeError(`destroyByOwner() got ${name}: ${String(value)}; pass a string, or leave it out`);
+      }
+    }
     const except = options.except === undefined ? undefined : sessionKey(options.except);
     const count = await this.manager.backend.deleteByOwner(owner, { except, only: options.only });
     this.forgetIf(
