@@ -1,12 +1,27 @@
 import type { ModuleRef } from '@nestjs/core';
+import { SessionOptionsException } from '../exceptions/session.exception.js';
 import type { ResolvedSessionOptions } from '../options/session-options.js';
 import { FileBackend } from './file/file.backend.js';
 import { RamBackend } from './ram/ram.backend.js';
 import type { SessionBackend } from './session-backend.js';
 
+const METHODS = [
+  'read',
+  'lock',
+  'renew',
+  'unlock',
+  'touch',
+  'create',
+  'save',
+  'delete',
+  'cleanUp',
+  'close',
+] as const satisfies (keyof SessionBackend)[];
+
 /**
  * The backend that the options ask for, ready for use. CherryPy's `storage_type`.
  * @param moduleRef makes an instance of a class, with what it injects
+ * @throws SessionOptionsException for an own backend that lacks a method
  */
 export async function createBackend(
   options: ResolvedSessionOptions,
@@ -21,5 +36,12 @@ export async function createBackend(
     await backend.open();
     return backend;
   }
-  return typeof storageType === 'function' ? moduleRef.create(storageType) : storageType;
+  const backend = typeof storageType === 'function' ? await moduleRef.create(storageType) : storageType;
+  const missing = METHODS.filter(method => typeof backend[method] !== 'function');
+  if (missing.length > 0) {
+    throw new SessionOptionsException([
+      `storageType has no ${missing.join(', ')}; a SessionBackend needs ${METHODS.join(', ')}`,
+    ]);
+  }
+  return backend;
 }

@@ -37,7 +37,6 @@ describe('invariant 10, data comes back as it went in', () => {
     ['a BigInt', -123456789012345678901234567890n],
     ['a Date', new Date(1_700_000_000_123)],
     ['the earliest Date', new Date(-8.64e15)],
-    ['an invalid Date', new Date(NaN)],
     [
       'a Map',
       new Map<unknown, unknown>([
@@ -77,6 +76,12 @@ describe('invariant 10, data comes back as it went in', () => {
     deepStrictEqual(returned(new Map([[1, value]])), new Map([[1, value]]));
   });
 
+  it('an invalid Date', () => {
+    const back = returned(new Date(NaN));
+    expect(back).toBeInstanceOf(Date);
+    expect((back as Date).getTime()).toBeNaN();
+  });
+
   it('any data, so that equal data is equal text: what change detection compares', () => {
     fc.assert(
       fc.property(sessionData, data => {
@@ -100,7 +105,7 @@ describe('invariant 10, data comes back as it went in', () => {
 
   it('text that is no text in UTF-8 is escaped: the serialized form is always well-formed', () => {
     fc.assert(
-      fc.property(sessionData, data => stringify(data).isWellFormed()),
+      fc.property(sessionData, data => !/\p{Surrogate}/u.test(stringify(data))),
       { numRuns: 500 },
     );
   });

@@ -166,6 +166,15 @@ export class CommonController {
     yield 'two';
   }
 
+  @Get('late-reference')
+  async *lateReference(@Session() session: Session) {
+    const { data } = session;
+    yield 'one';
+    await sleep(20);
+    data.mark = CHANGED;
+    yield 'two';
+  }
+
   @Get('web-response')
   webResponse(@Session() session: Session) {
     session.set('mark', CHANGED);

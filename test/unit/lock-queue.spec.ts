@@ -1,0 +1,423 @@
+import { Logger } from '@nestjs/common';
+import fc from 'fast-check';
+import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import {
+  SessionLockTimeoutException,
+  SessionRequestClosedException,
+  SessionStorageException,
+  type SessionBackend,
+} from 'nest-sessions';
+import { FileBackend } from '../../lib/storage/file/file.backend.js';
+import { GuardedBackend } from '../../lib/storage/guarded-backend.js';
+import { LockQueue, type HeldLock } from '../../lib/storage/lock-queue.js';
+import { BACKENDS, type TestStorage } from '../contract/backends.js';
+import { newKey, newLease, times, until, writeOf } from '../contract/fixtures.js';
+import { countCalls } from '../support/count-calls.js';
+
+/** Milliseconds that a wait may take which is not to end by itself. */
+const PATIENT = { waitMs: 60_000 };
+const LEASE = 30_000;
+
+const add = (lock: HeldLock) => writeOf(String(Number(lock.record.data) + 1));
+const callsOf = (calls: string[], name: string) => calls.filter(call => call === name).length;
+
+for (const { name, open } of BACKENDS) {
+  describe(`one process, one queue: ${name}`, () => {
+    let storage: TestStorage;
+    let backend: SessionBackend;
+    let calls: string[];
+    let queue: LockQueue;
+    let key: string;
+
+    beforeEach(async () => {
+      storage = await open();
+      ({ backend, calls } = countCalls(storage.clients[0]));
+      queue = new LockQueue(backend, LEASE);
+      key = newKey();
+      await backend.create(key, writeOf('0'));
+    });
+    afterEach(() => storage.close());
+
+    /** Nobody holds or waits for the lock: neither in the queue nor in the storage. */
+    async function expectFree(): Promise<void> {
+      await until(() => queue.size === 0);
+      const lease = newLease();
+      expect(await storage.clients[1].lock(key, lease)).not.toBe('busy');
+      await storage.clients[1].unlock(key, lease);
+    }
+
+    it('invariant 1, no lost update: 100 at once read, wait and write: 100 of 100', async () => {
+      await Promise.all(
+        times(100, async index => {
+          const lock = (await queue.acquire(key, PATIENT))!;
+          const write = add(lock);
+          await sleep(index % 3);
+          expect(await lock.saveAndRelease(write)).toBe(true);
+        }),
+      );
+      expect((await backend.read(key))?.data).toBe('100');
+      await expectFree();
+    });
+
+    it('first come, first served, however the locks end', async () => {
+      const order: number[] = [];
+      await Promise.all(
+        times(60, async index => {
+          const lock = (await queue.acquire(key, PATIENT))!;
+          order.push(index);
+          await (index % 2 === 0 ? lock.release() : lock.saveAndRelease(add(lock)));
+        }),
+      );
+      expect(order).toEqual(times(60, index => index));
+      await expectFree();
+    });
+
+    it('hands the lock and the record over: the backend is asked for the lock once a turn', async () => {
+      const startedAt = Date.now();
+      await Promise.all(
+        times(50, async index => {
+          const lock = (await queue.acquire(key, PATIENT))!;
+          expect(lock.record.data).toBe(String(index));
+          await lock.saveAndRelease(writeOf(String(index + 1)));
+        }),
+      );
+      // A turn is 200 ms where others may be waiting, and all the time where there are no others.
+      const turns = backend.inProcess ? 1 : 1 + Math.floor((Date.now() - startedAt) / 200);
+      expect(callsOf(calls, 'lock')).toBeLessThanOrEqual(turns);
+      expect(callsOf(calls, 'save')).toBe(50);
+      expect(callsOf(calls, 'read') + callsOf(calls, 'unlock')).toBe(0);
+      await expectFree();
+    });
+
+    it('without a queue, a request costs a lock and a save, or a lock and an unlock', async () => {
+      calls.length = 0;
+      await (await queue.acquire(key, PATIENT))!.saveAndRelease(writeOf('1'));
+      await (await queue.acquire(key, PATIENT))!.release(10_000);
+      expect(calls).toEqual(['lock', 'save', 'lock', 'unlock']);
+      expect((await backend.read(key))!.expiresAt).toBeLessThan(Date.now() + 11_000);
+      await expectFree();
+    });
+
+    it('finds no session: undefined for all that ask, and nothing stays behind', async () => {
+      const unknown = newKey();
+      const results = await Promise.all(times(20, () => queue.acquire(unknown, PATIENT)));
+      expect(results).toEqual(times(20, () => undefined));
+      await expectFree();
+    });
+
+    it('who waits too long gets a SessionLockTimeoutException and leaves its place', async () => {
+      const holder = (await queue.acquire(key, PATIENT))!;
+      const late = times(5, () => queue.acquire(key, { waitMs: 20 }));
+      const patient = queue.acquire(key, PATIENT);
+      for (const result of await Promise.allSettled(late)) {
+        expect(result).toMatchObject({ reason: expect.any(SessionLockTimeoutException) });
+      }
+      await holder.saveAndRelease(writeOf('1'));
+      const next = (await patient)!;
+      expect(next.record.data).toBe('1');
+      await next.release();
+      await expectFree();
+    });
+
+    it('whose client goes away leaves its place', async () => {
+      const gone = new AbortController();
+      const holder = (await queue.acquire(key, PATIENT))!;
+      const waiting = times(5, () => queue.acquire(key, { ...PATIENT, signal: gone.signal }));
+      const patient = queue.acquire(key, PATIENT);
+      gone.abort();
+      for (const result of await Promise.allSettled(waiting)) {
+        expect(result).toMatchObject({ reason: expect.any(SessionRequestClosedException) });
+      }
+      await holder.release();
+      await (await patient)!.release();
+      calls.length = 0;
+      await expect(queue.acquire(key, { ...PATIENT, signal: gone.signal })).rejects.toThrow(
+        SessionRequestClosedException,
+      );
+      expect(calls).toEqual([]);
+      await expectFree();
+    });
+
+    it('waits for other processes too, and gives up on them in time', async () => {
+      const other = newLease();
+      await storage.clients[1].lock(key, other);
+      await expect(queue.acquire(key, { waitMs: 30 })).rejects.toThrow(SessionLockTimeoutException);
+      const gone = new AbortController();
+      const left = queue.acquire(key, { ...PATIENT, signal: gone.signal });
+      const patient = queue.acquire(key, PATIENT);
+      gone.abort();
+      await expect(left).rejects.toThrow(SessionRequestClosedException);
+      await storage.clients[1].save(key, writeOf('other'), other, { unlock: true });
+      const lock = (await patient)!;
+      expect(lock.record.data).toBe('other');
+      await lock.release();
+      await expectFree();
+    });
+
+    for (const [end, finish] of [
+      ['saves', (lock: HeldLock) => lock.saveAndRelease(writeOf('late'))],
+      ['releases', (lock: HeldLock) => lock.release(60_000)],
+      ['forgets', async (lock: HeldLock) => lock.forget()],
+    ] as const) {
+      it(`invariant 2, no resurrection: destroyed while others wait, then the holder ${end}`, async () => {
+        const holder = (await queue.acquire(key, PATIENT))!;
+        const waiting = times(10, () => queue.acquire(key, PATIENT));
+        await storage.clients[1].delete(key);
+        expect((await finish(holder)) ?? false).toBe(false);
+        expect(await Promise.all(waiting)).toEqual(times(10, () => undefined));
+        expect(await backend.read(key)).toBeUndefined();
+        await expectFree();
+      });
+    }
+
+    it('invariant 9: a holder that was robbed hands nothing over', async () => {
+      queue = new LockQueue(backend, 1);
+      const holder = (await queue.acquire(key, PATIENT))!;
+      holder.forget = () => undefined;
+      const waiting = queue.acquire(key, PATIENT);
+      const thief = newLease();
+      // Its renewals keep a lease alive: it is gone when another gets the lock.
+      await until(async () => (await storage.clients[1].lock(key, thief)) !== 'busy');
+      expect(await holder.saveAndRelease(writeOf('stale'))).toBe(false);
+      expect(await storage.clients[1].save(key, writeOf('new'), thief, { unlock: true })).toBe(true);
+      const next = (await waiting)!;
+      expect(next.record.data).toBe('new');
+      await next.release();
+      await expectFree();
+    });
+
+    it('a new record is adopted with its lock, which then ends as any other', async () => {
+      const fresh = newKey();
+      const lease = queue.newLease();
+      await backend.create(fresh, writeOf('0'), lease);
+      const lock = queue.adopt(fresh, lease, (await backend.read(fresh))!);
+      const waiting = queue.acquire(fresh, PATIENT);
+      expect(await lock.save(writeOf('1'))).toBe(true);
+      expect(await lock.saveAndRelease(writeOf('2'))).toBe(true);
+      const next = (await waiting)!;
+      expect(next.record.data).toBe('2');
+      await next.release();
+      await expectFree();
+    });
+
+    it('leaks nothing and loses nothing, whatever the requests do', async () => {
+      const request = fc.record({
+        start: fc.nat(4),
+        hold: fc.nat(4),
+        waitMs: fc.constantFrom(1, 3, 8, 60_000, 60_000),
+        abortAfter: fc.option(fc.nat(8), { freq: 4 }),
+        end: fc.constantFrom('save', 'save', 'release', 'save twice', 'destroy'),
+      });
+      await fc.assert(
+        fc.asyncProperty(fc.array(request, { minLength: 2, maxLength: 14 }), async requests => {
+          key = newKey();
+          await backend.create(key, writeOf('0'));
+          let saved = 0;
+          let destroyed = false;
+          await Promise.all(
+            requests.map(async ({ start, hold, waitMs, abortAfter, end }) => {
+              await sleep(start);
+              const client = new AbortController();
+              if (abortAfter !== null) {
+                setTimeout(() => client.abort(), abortAfter);
+              }
+              const lock = await queue.acquire(key, { waitMs, signal: client.signal }).catch(error => {
+                const refused = [SessionLockTimeoutException, SessionRequestClosedException];
+                expect(refused.some(type => error instanceof type)).toBe(true);
+              });
+              if (!lock) {
+                return;
+              }
+              expect(destroyed).toBe(false);
+              expect(lock.record.data).toBe(String(saved));
+              await sleep(hold);
+              if (end === 'destroy') {
+                destroyed = true;
+                await backend.delete(key);
+                lock.forget();
+              } else if (end === 'release') {
+                await lock.release();
+              } else {
+                if (end === 'save twice') {
+                  expect(await lock.save(add(lock))).toBe(true);
+                  saved++;
+                }
+                saved++;
+                expect(await lock.saveAndRelease(writeOf(String(saved)))).toBe(true);
+              }
+            }),
+          );
+          await expectFree();
+          expect((await backend.read(key))?.data).toBe(destroyed ? undefined : String(saved));
+        }),
+        { numRuns: 60 },
+      );
+    });
+  });
+}
+
+describe('two processes, one folder', () => {
+  let folder: string;
+  let one: SessionBackend;
+  let two: SessionBackend;
+  let calls: string[];
+  let key: string;
+
+  beforeEach(async () => {
+    folder = join(await mkdtemp(join(tmpdir(), 'nest-sessions-')), 'storage');
+    const file = new FileBackend(folder);
+    await file.open();
+    ({ backend: one, calls } = countCalls(file));
+    two = new FileBackend(folder);
+    key = newKey();
+    await one.create(key, writeOf('0'));
+  });
+  afterEach(() => rm(join(folder, '..'), { recursive: true, force: true }));
+
+  it('invariant 1, no lost update: 30 of each read, wait and write: 60 of 60', async () => {
+    const queues = [new LockQueue(one, LEASE), new LockQueue(two, LEASE)];
+    await Promise.all(
+      times(60, async index => {
+        const lock = (await queues[index % 2]!.acquire(key, PATIENT))!;
+        const write = add(lock);
+        await sleep(index % 3);
+        expect(await lock.saveAndRelease(write)).toBe(true);
+      }),
+    );
+    expect((await one.read(key))?.data).toBe('60');
+    await until(() => queues.every(queue => queue.size === 0));
+  });
+
+  it('neither starves: one that is never idle lets the other in, 8 times', async () => {
+    const busy = new LockQueue(one, LEASE);
+    const other = new LockQueue(two, LEASE);
+    let served = 0;
+    let going = true;
+    const crowd = times(8, async () => {
+      while (going) {
+        const lock = (await busy.acquire(key, PATIENT))!;
+        await sleep(1);
+        await lock.saveAndRelease(add(lock));
+        served++;
+      }
+    });
+    try {
+      for (let turn = 0; turn < 8; turn++) {
+        const servedBefore = served;
+        const lock = (await other.acquire(key, { waitMs: 8_000 }))!;
+        await lock.saveAndRelease(add(lock));
+        await until(() => served > servedBefore); // and the crowd goes on
+      }
+    } finally {
+      going = false;
+      await Promise.all(crowd);
+    }
+    expect((await two.read(key))?.data).toBe(String(served + 8));
+  });
+
+  it('invariant 9: a holder that lives keeps its lock beyond the lease', async () => {
+    const leaseMs = 900;
+    const mine = new LockQueue(one, leaseMs);
+    const theirs = new LockQueue(two, leaseMs);
+    const lock = (await mine.acquire(key, PATIENT))!;
+    let taken = false;
+    const waiting = theirs.acquire(key, PATIENT).finally(() => (taken = true));
+    await sleep(3 * leaseMs);
+    expect(taken).toBe(false);
+    expect(await lock.saveAndRelease(writeOf('mine'))).toBe(true);
+    const next = (await waiting)!;
+    expect(next.record.data).toBe('mine');
+    await next.release();
+  });
+
+  it('renews only while a lock is held', async () => {
+    const queue = new LockQueue(one, 30);
+    const lock = (await queue.acquire(key, PATIENT))!;
+    await until(() => callsOf(calls, 'renew') >= 3);
+    await lock.release();
+    const renewals = callsOf(calls, 'renew');
+    await sleep(100);
+    expect(callsOf(calls, 'renew')).toBe(renewals);
+  });
+
+  describe('invariant 4, storage trouble is not absence', () => {
+    beforeAll(() => Logger.overrideLogger(false));
+    afterAll(() => Logger.overrideLogger(new Logger()));
+
+    /** A file where the folder was: no operation can succeed. */
+    async function breakStorage(): Promise<void> {
+      await rename(folder, `${folder}.away`);
+      await writeFile(folder, '');
+    }
+
+    async function repairStorage(): Promise<void> {
+      await rm(folder);
+      await rename(`${folder}.away`, folder);
+    }
+
+    it('rejects all waiters at once, and the queue recovers', async () => {
+      const queue = new LockQueue(new GuardedBackend(one, false), LEASE);
+      const holder = (await queue.acquire(key, PATIENT))!;
+      const waiting = times(20, () => queue.acquire(key, PATIENT));
+      const settled = Promise.allSettled(waiting);
+      await breakStorage();
+      calls.length = 0;
+      await expect(holder.saveAndRelease(writeOf('lost'))).rejects.toThrow(SessionStorageException);
+      for (const result of await settled) {
+        expect(result).toMatchObject({ reason: expect.any(SessionStorageException) });
+      }
+      expect(callsOf(calls, 'lock')).toBe(1);
+      await until(() => queue.size === 0);
+      await expect(queue.acquire(key, PATIENT)).rejects.toThrow(SessionStorageException);
+      await repairStorage();
+      await one.delete(key); // and with it the lock that could not be freed
+      await one.create(key, writeOf('again'));
+      const lock = (await queue.acquire(key, { waitMs: 5_000 }))!;
+      expect(lock.record.data).toBe('again');
+      await lock.release();
+      expect(queue.size).toBe(0);
+    });
+
+    it('a lock that cannot be freed lapses', async () => {
+      const queue = new LockQueue(new GuardedBackend(one, false), 200);
+      const holder = (await queue.acquire(key, PATIENT))!;
+      await breakStorage();
+      await expect(holder.release()).rejects.toThrow(SessionStorageException);
+      await repairStorage();
+      const lock = (await queue.acquire(key, PATIENT))!;
+      expect(lock.record.data).toBe('0');
+      await lock.release();
+      expect(queue.size).toBe(0);
+    });
+
+    it('the last waiter gone while the lock is on its way to it, and no way to free it: no one is stuck', async () => {
+      const client = new AbortController();
+      const failing = new Proxy(one, {
+        get: (target, name) =>
+          name === 'save'
+            ? async (...args: Parameters<SessionBackend['save']>) => {
+                const saved = await target.save(...args);
+                client.abort();
+                await breakStorage();
+                return saved;
+              }
+            : Reflect.get(target, name),
+      });
+      const queue = new LockQueue(new GuardedBackend(failing, false), 200);
+      const holder = (await queue.acquire(key, PATIENT))!;
+      const waiting = queue.acquire(key, { ...PATIENT, signal: client.signal });
+      const settled = Promise.allSettled([waiting]);
+      expect(await holder.saveAndRelease(writeOf('1'))).toBe(true);
+      expect(await settled).toMatchObject([{ reason: expect.any(SessionRequestClosedException) }]);
+      await until(() => queue.size === 0);
+      await repairStorage();
+      const lock = (await queue.acquire(key, { waitMs: 10_000 }))!;
+      expect(lock.record.data).toBe('1');
+      await lock.release();
+    });
+  });
+});
