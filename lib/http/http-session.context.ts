@@ -62,6 +62,9 @@ export class HttpSessionContext implements SessionContext, ResponseHandlers {
   }
 
   owns(id: string): boolean {
+    if (this.isSkipped) {
+      return false;
+    }
     return this.active?.loaded
       ? this.active.isStored && this.active.id === id
       : this.cookie.readId(this.req.headers) === id;

@@ -8,11 +8,14 @@ interface FastifyLike {
 
 /**
  * Puts `init` first in line, as soon as the application has its HTTP adapter: before main.ts mounts
- * anything. An application without HTTP never has one.
+ * anything. An application without HTTP has none.
  */
 export function installRequestHook(host: HttpAdapterHost, middleware: SessionMiddleware): void {
   const install = () => {
-    const adapter = host.httpAdapter;
+    const adapter = host.httpAdapter as typeof host.httpAdapter | null;
+    if (!adapter) {
+      return; // NestFactory.createApplicationContext() sets none, and says so
+    }
     if (adapter.getType?.() === 'fastify') {
       // A middleware would take a third of Fastify's throughput; its own hooks a twentieth.
       const fastify = adapter.getInstance<FastifyLike>();

@@ -2,7 +2,6 @@ import {
   applyDecorators,
   Injectable,
   SetMetadata,
-  UseGuards,
   type CanActivate,
   type ExecutionContext,
 } from '@nestjs/common';
@@ -10,6 +9,8 @@ import { Reflector } from '@nestjs/core';
 import type { SessionLockingMode } from '../options/session-options.js';
 import { findHttpContext, requestOf } from './http-session.context.js';
 
+/** Nest's own name of the metadata; it exports it for internal use only. */
+const GUARDS_METADATA = '__guards__';
 const ROUTE = 'nest-sessions:route';
 type RouteSetting = SessionLockingMode | 'skip';
 
@@ -34,8 +35,14 @@ export class SessionRouteGuard implements CanActivate {
   }
 }
 
-const forRoute = (setting: RouteSetting) =>
-  applyDecorators(SetMetadata(ROUTE, setting), UseGuards(SessionRouteGuard));
+const forRoute = (setting: RouteSetting) => applyDecorators(SetMetadata(ROUTE, setting), useRouteGuardFirst);
+
+/** As `UseGuards()`, but ahead of the guards beside it, whichever decorator is written first. */
+function useRouteGuardFirst(target: object, _name?: string | symbol, descriptor?: PropertyDescriptor): void {
+  const decorated: object = descriptor?.value ?? target;
+  const guards: unknown[] = Reflect.getMetadata(GUARDS_METADATA, decorated) ?? [];
+  Reflect.defineMetadata(GUARDS_METADATA, [SessionRouteGuard, ...guards], decorated);
+}
 
 /** For a handler or a controller: no session here. From its guards on; global guards run before. */
 export const SkipSession = () => forRoute('skip');

@@ -1,8 +1,18 @@
 import { setImmediate } from 'node:timers/promises';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { SessionBackend } from 'nest-sessions';
-import type { BackendUnderTest, TestStorage } from './backends.js';
-import { expire, lockAndLapse, newKey, newLease, times, until, withOwners, writeOf } from './fixtures.js';
+import type { BackendUnderTest } from './backends.js';
+import {
+  expire,
+  lockAndLapse,
+  newKey,
+  newLease,
+  times,
+  until,
+  useStorage,
+  withOwners,
+  writeOf,
+} from './fixtures.js';
 
 /** Lets other work go on for a few turns of the event loop: shifts what starts at the same time. */
 async function stagger(most: number): Promise<void> {
@@ -14,17 +24,13 @@ async function stagger(most: number): Promise<void> {
 /** "Every method is atomic on its key": calls at the same time, from two clients, end as if one after another. */
 export function describeConcurrency({ name, open }: BackendUnderTest): void {
   describe(`invariant 7, atomic against other clients: ${name}`, () => {
-    let storage: TestStorage;
     let one: SessionBackend;
     let two: SessionBackend;
     let key: string;
-
-    beforeEach(async () => {
-      storage = await open();
-      [one, two] = storage.clients;
+    useStorage(open, clients => {
+      [one, two] = clients;
       key = newKey();
     });
-    afterEach(() => storage.close());
 
     const either = (index: number) => (index % 2 === 0 ? one : two);
 
@@ -179,10 +185,10 @@ export function describeConcurrency({ name, open }: BackendUnderTest): void {
       const lease = newLease();
       const text = (version: number) => `${version}:${'x'.repeat(20_000 + version)}`;
       await one.create(key, writeOf(text(0)), lease);
-      let saving = true;
+      const saves = { over: false };
       const reading = (async () => {
         let seen = 0;
-        while (saving) {
+        while (!saves.over) {
           const data = (await two.read(key))!.data;
           const version = Number(data.slice(0, data.indexOf(':')));
           expect(data === text(version)).toBe(true);
@@ -194,15 +200,15 @@ export function describeConcurrency({ name, open }: BackendUnderTest): void {
       for (let version = 1; version <= 150; version++) {
         expect(await one.save(key, writeOf(text(version)), lease, { unlock: false })).toBe(true);
       }
-      saving = false;
+      saves.over = true;
       await reading;
     });
 
     it('a sweep beside creates, saves and touches takes nothing that lives', async context => {
       const backend = withOwners(two, context);
-      let creating = true;
+      const creates = { over: false };
       const sweeping = (async () => {
-        while (creating) {
+        while (!creates.over) {
           await two.cleanUp();
           await setImmediate();
         }
@@ -221,7 +227,7 @@ export function describeConcurrency({ name, open }: BackendUnderTest): void {
           return each;
         }),
       );
-      creating = false;
+      creates.over = true;
       await sweeping;
       const found = await backend.findByOwner('ann');
       expect(found.map(record => record.key).sort()).toEqual(keys.sort());

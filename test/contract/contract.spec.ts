@@ -1,8 +1,12 @@
 import { BACKENDS } from './backends.js';
 import { describeConcurrency } from './concurrency.js';
 import { describeContract } from './contract.js';
+import { describeLocks } from './locks.js';
+import { describeOwners } from './owners.js';
 
 for (const backend of BACKENDS) {
   describeContract(backend);
+  describeLocks(backend);
+  describeOwners(backend);
   describeConcurrency(backend);
 }

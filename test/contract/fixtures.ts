@@ -1,10 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { TestContext } from 'vitest';
+import { afterEach, beforeEach, type TestContext } from 'vitest';
 import type { Lease, SessionBackend, SessionWrite } from 'nest-sessions';
+import type { BackendUnderTest, TestStorage } from './backends.js';
 
 /** Milliseconds: a time to live, or a lease, that does not end during a test. */
 export const LONG = 600_000;
+
+/** Milliseconds by which a storage may be off with a time. */
+export const TOLERANCE = 5_000;
 
 export const newKey = (): string => randomBytes(32).toString('base64url');
 
@@ -54,4 +58,17 @@ type WithOwners = SessionBackend & Required<Pick<SessionBackend, 'findByOwner' |
 export function withOwners(backend: SessionBackend, context: TestContext): WithOwners {
   context.skip(!backend.findByOwner || !backend.deleteByOwner, 'a storage that knows no owners');
   return backend as WithOwners;
+}
+
+/** Opens a new storage for each test, and closes it afterwards. */
+export function useStorage(
+  open: BackendUnderTest['open'],
+  prepare: (clients: TestStorage['clients']) => void,
+): void {
+  let storage: TestStorage;
+  beforeEach(async () => {
+    storage = await open();
+    prepare(storage.clients);
+  });
+  afterEach(() => storage.close());
 }

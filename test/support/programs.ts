@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { afterAll } from 'vitest';
 import { buildPrograms } from './build-programs.js';
 
 export interface Exit {
@@ -9,15 +10,9 @@ export interface Exit {
   signal: NodeJS.Signals | null;
 }
 
-export interface ProgramOptions {
-  /** The user to run as, if this process may choose. */
-  uid?: number;
-  /** For node itself, e.g. `--import`. */
-  execArgv?: string[];
-}
-
 const running = new Set<ChildProcess>();
-process.once('exit', () => running.forEach(child => child.kill('SIGKILL')));
+// What a failed test left.
+afterAll(() => running.forEach(child => child.kill('SIGKILL')));
 
 /** A program of test/programs/ in a process of its own. */
 export class Program {
@@ -74,6 +69,11 @@ export class Program {
     }
   }
 
+  /** How often it has printed a line so far. */
+  count(line: string): number {
+    return this.lines.filter(printed => printed === line).length;
+  }
+
   private nextChange(timeoutMs: number): Promise<void> {
     return new Promise(resolve => {
       const timer = setTimeout(resolve, timeoutMs);
@@ -89,17 +89,9 @@ export class Program {
  * Starts a program of test/programs/.
  * @param name its file, without extension
  */
-export async function startProgram(
-  name: string,
-  env: Record<string, string> = {},
-  { uid, execArgv = [] }: ProgramOptions = {},
-): Promise<Program> {
+export async function startProgram(name: string, env: Record<string, string> = {}): Promise<Program> {
   const file = join(await buildPrograms(), `${name}.js`);
-  const child = spawn(process.execPath, [...execArgv, file], {
-    env: { ...process.env, ...env },
-    stdio: ['pipe', 'pipe', 'pipe'],
-    ...(uid !== undefined && { uid, gid: uid }),
-  });
+  const child = spawn(process.execPath, [file], { env: { ...process.env, ...env }, stdio: 'pipe' });
   return new Program(name, child);
 }
 
@@ -107,9 +99,8 @@ export async function startProgram(
 export async function startServer(
   name: string,
   env: Record<string, string> = {},
-  options: ProgramOptions = {},
 ): Promise<{ program: Program; url: string }> {
-  const program = await startProgram(name, env, options);
+  const program = await startProgram(name, env);
   const [, port] = await program.waitForLine(/^listening (\d+)$/);
   return { program, url: `http://127.0.0.1:${port}` };
 }

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { deepStrictEqual } from 'node:assert';
 import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';

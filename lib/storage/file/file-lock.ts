@@ -147,14 +147,7 @@ export class FileLock {
       await rm(this.inside(name), { force: true });
     }
     // The baton still has the old holder's age: until this succeeds, it can be stolen in turn.
-    if (!(await this.renew())) {
-      return false;
-    }
-    // A rename out of it that had begun has found the folder, whatever its name is now: leave it nothing.
-    for (const name of (await unlessMissing(readdir(this.baton))) ?? []) {
-      await rm(this.inside(name), { force: true });
-    }
-    return true;
+    return this.renew();
   }
 
   private async removeIfEmpty(): Promise<void> {
