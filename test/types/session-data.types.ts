@@ -42,7 +42,7 @@ export function reads(session: Session): void {
   // @ts-expect-error no such key
   session.get('visits');
   // @ts-expect-error no such key
-  session.data.visits;
+  void session.data.visits;
   // @ts-expect-error no such key
   session.has('visits');
 }
