@@ -6,6 +6,7 @@ import { SessionOptionsException } from '../exceptions/session.exception.js';
 import { isCookiePath } from './cookie-path.js';
 import { jsonPlusSerializer } from './json-plus.serializer.js';
 import type { ResolvedSessionOptions, SessionModuleOptions } from './session-options.js';
+import { checkStorageOptions } from './storage-options.js';
 
 const MINUTE = 60_000;
 /** The longest delay that a Node.js timer takes, in milliseconds. */
@@ -19,6 +20,17 @@ const KNOWN: Record<keyof SessionModuleOptions, true> = {
   storageType: true,
   storagePath: true,
   maxSessions: true,
+  url: true,
+  connection: true,
+  dataSource: true,
+  tableName: true,
+  schema: true,
+  createTable: true,
+  servers: true,
+  username: true,
+  password: true,
+  keyPrefix: true,
+  storageTimeout: true,
   name: true,
   path: true,
   pathHeader: true,
@@ -68,9 +80,10 @@ export function resolveSessionOptions(options: SessionModuleOptions = {}): Resol
   check.number('leaseTime', { min: 0.1, max: MAX_TIMER / 1000, unit: 'seconds' });
   check.number('touchAfter', { min: 0, unit: 'seconds' });
   check.number('maxSize', { above: 0, integer: true, unit: 'bytes' });
+  check.number('storageTimeout', { above: 0, max: MAX_TIMER / 1000, unit: 'seconds' });
   check.number('maxSessions', { above: 0, integer: true, unit: 'sessions' });
   check.oneOf('locking', ['implicit', 'early', 'explicit']);
-  check.boolean('persistent', 'httpOnly', 'partitioned', 'saveUninitialized', 'debug');
+  check.boolean('createTable', 'persistent', 'httpOnly', 'partitioned', 'saveUninitialized', 'debug');
   check.exclude();
   check.secret();
   check.replaceable();
@@ -82,6 +95,17 @@ export function resolveSessionOptions(options: SessionModuleOptions = {}): Resol
     storageType: options.storageType ?? 'ram',
     storagePath: options.storagePath,
     maxSessions: options.maxSessions ?? 1_000_000,
+    url: options.url,
+    connection: options.connection,
+    dataSource: options.dataSource,
+    tableName: options.tableName,
+    schema: options.schema,
+    createTable: options.createTable ?? true,
+    servers: [options.servers ?? []].flat().join(','),
+    username: options.username,
+    password: options.password,
+    keyPrefix: options.keyPrefix,
+    storageTimeoutMs: (options.storageTimeout ?? 5) * 1000,
     name: options.name ?? 'session_id',
     path: options.path ?? '/',
     pathHeader: options.path === undefined ? options.pathHeader?.toLowerCase() : undefined,
@@ -130,25 +154,15 @@ class OptionsCheck {
   }
 
   storage(): void {
-    const { storageType = 'ram', storagePath } = this.options;
+    const { storageType = 'ram' } = this.options;
     if (typeof storageType === 'string') {
-      this.oneOf('storageType', ['ram', 'file']);
+      this.oneOf('storageType', ['ram', 'file', 'postgresql', 'memcached']);
     } else if (typeof storageType !== 'function' && typeof storageType?.lock !== 'function') {
       this.problems.push(
-        `storageType must be 'ram', 'file', or a class or an instance that implements SessionBackend`,
+        `storageType must be 'ram', 'file', 'postgresql', 'memcached', or a class or an instance that implements SessionBackend`,
       );
     }
-    if (storageType === 'file' && (typeof storagePath !== 'string' || storagePath === '')) {
-      this.problems.push(
-        `storagePath is missing; storageType 'file' needs a folder, e.g. storagePath: './sessions'`,
-      );
-    }
-    if (storageType !== 'file' && storagePath !== undefined) {
-      this.problems.push(`storagePath goes with storageType 'file'; set that, or remove storagePath`);
-    }
-    if (storageType !== 'ram' && this.options.maxSessions !== undefined) {
-      this.problems.push(`maxSessions goes with storageType 'ram'; remove it`);
-    }
+    this.problems.push(...checkStorageOptions(this.options));
   }
 
   cookie(): void {

@@ -14,13 +14,40 @@ export interface SessionSerializer {
 /** A route to leave alone: a path as `path-to-regexp` reads it, for all methods or one. */
 export type SessionExclude = string | { path: string; method?: RequestMethod };
 
+/** What is asked of TypeORM's `DataSource`; not by its own type, as TypeORM need not be installed. */
+export interface TypeOrmDataSource {
+  readonly isInitialized: boolean;
+  readonly options: { readonly type: string };
+}
+
 export interface SessionModuleOptions {
   /** Where sessions are kept: a name, or a class or an instance that implements `SessionBackend`. Default `'ram'`. */
-  storageType?: 'ram' | 'file' | Type<SessionBackend> | SessionBackend;
+  storageType?: 'ram' | 'file' | 'postgresql' | 'memcached' | Type<SessionBackend> | SessionBackend;
   /** `'file'`: the folder to keep them in; created if missing. */
   storagePath?: string;
   /** `'ram'`: how many to keep at most; beyond it, the least recently used one goes. Default 1,000,000. */
   maxSessions?: number;
+  /** `'postgresql'`: like `postgres://user:password@host:5432/database`. This, `connection` or `dataSource`. */
+  url?: string;
+  /** `'postgresql'`: TypeORM's options of a PostgreSQL connection, without `type`. */
+  connection?: object;
+  /** `'postgresql'`: the application's own DataSource, initialized; the application closes it. */
+  dataSource?: TypeOrmDataSource;
+  /** `'postgresql'`: the table to keep them in. Default `'nest_sessions'`. */
+  tableName?: string;
+  /** `'postgresql'`: the table's schema. Default: the connection's. */
+  schema?: string;
+  /** `'postgresql'`: make the table and its index if they are missing. Default true. */
+  createTable?: boolean;
+  /** `'memcached'`: `host:port`, or several. */
+  servers?: string | string[];
+  /** `'memcached'`: for servers that ask for it, with `password`. */
+  username?: string;
+  password?: string;
+  /** `'memcached'`: what all keys begin with. Default `'session:'`. */
+  keyPrefix?: string;
+  /** `'postgresql'`, `'memcached'`: seconds that a call may take before the request is answered 503. Default 5. */
+  storageTimeout?: number;
 
   /** Name of the cookie. Default `'session_id'`. */
   name?: string;
@@ -101,12 +128,24 @@ export interface ResolvedSessionOptions extends Required<
     | 'serializer'
     | 'debug'
     | 'storageType'
+    | 'createTable'
   >
 > {
   pathHeader: string | undefined;
   domain: string | undefined;
   priority: 'low' | 'medium' | 'high' | undefined;
   storagePath: string | undefined;
+  url: string | undefined;
+  connection: object | undefined;
+  dataSource: TypeOrmDataSource | undefined;
+  tableName: string | undefined;
+  schema: string | undefined;
+  /** With commas in between. */
+  servers: string;
+  username: string | undefined;
+  password: string | undefined;
+  keyPrefix: string | undefined;
+  storageTimeoutMs: number;
   /** First signs, all verify; empty: unsigned. */
   secrets: string[];
   /** Minutes. */

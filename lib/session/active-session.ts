@@ -163,6 +163,22 @@ export class ActiveSession {
     }
   }
 
+  /** Runs a task; if it fails, what it changed and did not store is undone. */
+  async orRestore<T>(task: () => Promise<T> | T): Promise<T> {
+    const { owner, ownTimeout } = this;
+    const { record } = this.stored;
+    const text = this.serialize();
+    try {
+      return await task();
+    } catch (error) {
+      if (record === this.stored.record) {
+        replaceValues(this.values, this.manager.options.serializer.parse(text));
+        Object.assign(this, { owner, ownTimeout });
+      }
+      throw error;
+    }
+  }
+
   async touch(): Promise<void> {
     if (this.isStored) {
       if (!(await this.stored.touch(this.ttl()))) {

@@ -196,12 +196,15 @@ export class SessionStore {
     }
     const wasLocked = active.locked;
     await active.acquireLock();
-    const result = await fn(active.session);
-    await active.save();
-    if (!wasLocked) {
-      await active.releaseLock(); // as `locking: 'explicit'` wants it
+    try {
+      const result = await active.orRestore(() => fn(active.session));
+      await active.save();
+      return result;
+    } finally {
+      if (!wasLocked) {
+        await active.releaseLock(); // as `locking: 'explicit'` wants it
+      }
     }
-    return result;
   }
 
   private useOuter(outer: SessionContext | undefined, options?: { readOnly?: boolean }): Promise<Session> {

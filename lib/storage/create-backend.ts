@@ -2,6 +2,8 @@ import type { ModuleRef } from '@nestjs/core';
 import { SessionOptionsException } from '../exceptions/session.exception.js';
 import type { ResolvedSessionOptions } from '../options/session-options.js';
 import { FileBackend } from './file/file.backend.js';
+import { openMemcachedBackend } from './memcached/memcached.backend.js';
+import { openPostgresqlBackend } from './postgresql/postgresql.backend.js';
 import { RamBackend } from './ram/ram.backend.js';
 import type { SessionBackend } from './session-backend.js';
 
@@ -35,6 +37,12 @@ export async function createBackend(
     const backend = new FileBackend(options.storagePath!);
     await backend.open();
     return backend;
+  }
+  if (storageType === 'postgresql') {
+    return openPostgresqlBackend(options);
+  }
+  if (storageType === 'memcached') {
+    return openMemcachedBackend(options);
   }
   const backend = typeof storageType === 'function' ? await moduleRef.create(storageType) : storageType;
   const missing = METHODS.filter(method => typeof backend[method] !== 'function');

@@ -5,6 +5,7 @@ import {
   SessionStorageException,
   SessionUnsupportedException,
 } from '../exceptions/session.exception.js';
+import { describeError } from './describe-error.js';
 import type { Lease, OwnedRecord, OwnerSelection, SessionBackend, SessionWrite } from './session-backend.js';
 
 /**
@@ -95,10 +96,8 @@ export class GuardedBackend implements SessionBackend {
       if (error instanceof SessionException || error instanceof SessionHttpException) {
         throw error; // the backend says itself what is wrong, e.g. with the data
       }
-      this.logger.error(`The session storage failed to ${operation}: ${describe(error)}`);
+      this.logger.error(`The session storage failed to ${operation}: ${describeError(error)}`);
       throw new SessionStorageException(operation, error);
     }
   }
 }
-
-const describe = (error: unknown): string => (error instanceof Error ? error.message : String(error));

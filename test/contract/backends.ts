@@ -1,8 +1,13 @@
+import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { SessionBackend } from 'nest-sessions';
 import { FileBackend } from '../../lib/storage/file/file.backend.js';
+import { resolveSessionOptions } from '../../lib/options/resolve-options.js';
+import { openMemcachedBackend } from '../../lib/storage/memcached/memcached.backend.js';
+import { openPostgresqlBackend } from '../../lib/storage/postgresql/postgresql.backend.js';
+import { memcachedServers, postgresqlUrl } from '../support/servers.js';
 import { RamBackend } from '../../lib/storage/ram/ram.backend.js';
 
 export interface TestStorage {
@@ -14,6 +19,8 @@ export interface TestStorage {
 
 export interface BackendUnderTest {
   name: string;
+  /** The storage removes by itself what has expired: a sweep finds nothing. */
+  sweepsItself?: true;
   /** Opens a storage with nothing in it. */
   open(): Promise<TestStorage>;
 }
@@ -44,4 +51,34 @@ export const BACKENDS: BackendUnderTest[] = [
       };
     },
   },
+  {
+    name: 'postgresql',
+    async open() {
+      const tableName = `sessions_${randomBytes(6).toString('hex')}`;
+      const url = await postgresqlUrl();
+      const openClient = () =>
+        openPostgresqlBackend(resolveSessionOptions({ storageType: 'postgresql', url, tableName }));
+      return closing([await openClient(), await openClient()]);
+    },
+  },
+  {
+    name: 'memcached',
+    sweepsItself: true,
+    async open() {
+      const keyPrefix = `${randomBytes(6).toString('hex')}:`;
+      const servers = await memcachedServers();
+      const openClient = () =>
+        openMemcachedBackend(resolveSessionOptions({ storageType: 'memcached', servers, keyPrefix }));
+      return closing([await openClient(), await openClient()]);
+    },
+  },
 ];
+
+function closing(clients: [SessionBackend, SessionBackend]): TestStorage {
+  return {
+    clients,
+    async close() {
+      await Promise.all(clients.map(client => client.close()));
+    },
+  };
+}

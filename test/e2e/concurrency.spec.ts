@@ -4,7 +4,16 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { SessionStore, type Session, type SessionModuleOptions } from 'nest-sessions';
 import { ADAPTERS, startApp, type AdapterName, type TestApp } from '../support/app.js';
 import { startServer } from '../support/programs.js';
-import { Browser, Gate, lockCount, ScriptController, STORAGES, useStorages } from '../support/scripts.js';
+import {
+  Browser,
+  Gate,
+  lockCount,
+  ScriptController,
+  SHARED_STORAGES,
+  type StorageName,
+  STORAGES,
+  useStorages,
+} from '../support/scripts.js';
 
 const CLIENTS = 5;
 const ROUNDS = 30;
@@ -35,7 +44,7 @@ const allKeys = Array.from({ length: CLIENTS }, (_, client) =>
 
 const storageOptions = useStorages();
 
-const start = async (adapter: AdapterName, storage: 'ram' | 'file', options: SessionModuleOptions = {}) =>
+const start = async (adapter: AdapterName, storage: StorageName, options: SessionModuleOptions = {}) =>
   startApp({
     adapter,
     sessions: { ...(await storageOptions(storage)), ...options },
@@ -201,18 +210,17 @@ for (const storage of STORAGES) {
   }
 }
 
-describe('invariant 1, no lost update: file, four processes', () => {
+describe.each(SHARED_STORAGES)('invariant 1, no lost update: %s, four processes', storage => {
   const servers: Awaited<ReturnType<typeof startServer>>[] = [];
   let id: string;
 
   const startAll = async (options: SessionModuleOptions) => {
-    const { storagePath } = await storageOptions('file');
+    const shared = await storageOptions(storage);
     servers.push(
       ...(await times(4, index =>
         startServer('counter-server', {
           ADAPTER: ADAPTERS[index % 2]!,
-          STORAGE_PATH: storagePath!,
-          SESSION_OPTIONS: JSON.stringify(options),
+          SESSION_OPTIONS: JSON.stringify({ ...shared, ...options }),
           WORK_MS: '10',
         }),
       )),

@@ -21,9 +21,9 @@ import {
 const RUNS = 1000;
 const VARIANT_RUNS = 60;
 /** Sessions that live, and end, at the same time. More files would only queue for the disk. */
-const WIDTH: Record<StorageName, number> = { ram: 50, file: 10 };
+const WIDTH: Record<StorageName, number> = { ram: 50, file: 10, postgresql: 10, memcached: 50 };
 /** Milliseconds that a slow request takes at most: about as long as it takes to end a session. */
-const SLOW: Record<StorageName, number> = { ram: 20, file: 60 };
+const SLOW: Record<StorageName, number> = { ram: 20, file: 60, postgresql: 60, memcached: 20 };
 
 const randomPause = (ms = 10) => sleep(Math.random() * ms);
 const change = (session: Session) => session.set('changed', true);

@@ -2,11 +2,11 @@ import { afterAll, beforeAll, beforeEach, afterEach, describe, expect, it } from
 import { InternalServerErrorException } from '@nestjs/common';
 import { SessionDestroyedException, SessionStore, type Session } from 'nest-sessions';
 import { ADAPTERS, startApp, type TestApp } from '../support/app.js';
-import { Browser, lockCount, ScriptController, STORAGES, useStorages } from '../support/scripts.js';
+import { Browser, lockCount, ScriptController, ALL_STORAGES, useStorages } from '../support/scripts.js';
 
 const storageOptions = useStorages();
 
-for (const storage of STORAGES) {
+for (const storage of ALL_STORAGES) {
   for (const adapter of ADAPTERS) {
     describe(`Life of a session: ${storage}, ${adapter}`, () => {
       let server: TestApp;

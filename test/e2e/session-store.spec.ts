@@ -124,6 +124,19 @@ for (const storage of STORAGES) {
         expect(calls).toBe(0);
       });
 
+      it("update() of the request's own session whose fn throws undoes what fn did, and no more", async () => {
+        const id = await store.create({ kept: 1 });
+        await inRequest(id, async session => {
+          session.set('before', 1);
+          const failing = store.update(session.id, own => {
+            own.set('kept', 2).set('added', 1);
+            throw new Error('no');
+          });
+          await failing.catch(() => session.set('caught', 1));
+        });
+        expect((await store.get(id))!.data).toEqual({ kept: 1, before: 1, caught: 1 });
+      });
+
       it('update() whose fn throws stores nothing and frees the lock', async () => {
         const id = await store.create({ count: 1 });
         const failing = store.update(id, session => {

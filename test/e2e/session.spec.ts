@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, afterEach, describe, expect, it } from 'vitest';
 import { SessionStore, type Session } from 'nest-sessions';
 import { ADAPTERS, startApp, type TestApp } from '../support/app.js';
-import { Browser, lockCount, ScriptController, STORAGES, useStorages } from '../support/scripts.js';
+import { Browser, lockCount, ScriptController, ALL_STORAGES, useStorages } from '../support/scripts.js';
 
 const storageOptions = useStorages();
 const MINUTE = 60_000;
@@ -16,7 +16,7 @@ const thrownBy = async (action: () => unknown): Promise<string> => {
   }
 };
 
-for (const storage of STORAGES) {
+for (const storage of ALL_STORAGES) {
   for (const adapter of ADAPTERS) {
     describe(`Session: ${storage}, ${adapter}`, () => {
       let server: TestApp;
@@ -233,9 +233,11 @@ for (const storage of STORAGES) {
       it('owner: stored, found by the store, and taken back', async () => {
         await browser.value(session => void (session.owner = 'ada'));
         expect(await browser.value(session => session.owner, 'read')).toBe('ada');
-        expect(await store.findByOwner('ada')).toHaveLength(1);
+        const isListed = storage !== 'memcached'; // which has no lists
+        expect(!isListed || (await store.findByOwner('ada')).length === 1).toBe(true);
         await browser.value(session => void (session.owner = undefined));
-        expect(await store.findByOwner('ada')).toEqual([]);
+        expect(await browser.value(session => session.owner ?? 'none', 'read')).toBe('none');
+        expect(!isListed || (await store.findByOwner('ada')).length === 0).toBe(true);
         expect(await browser.value(session => thrownBy(() => (session.owner = 7 as any)))).toMatch(
           /^TypeError.*String/,
         );

@@ -1,4 +1,5 @@
 import { Controller, Get, Param } from '@nestjs/common';
+import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,6 +8,7 @@ import { Session, SessionLocking, SkipSession, type SessionModuleOptions } from 
 import { SessionManager } from '../../lib/session/session-manager.js';
 import { Client, type Answer, type RequestOptions } from './client.js';
 import type { TestApp } from './app.js';
+import { memcachedServers, postgresqlUrl } from './servers.js';
 
 /** What a handler does, written where the test is. */
 export type Script = (session: Session) => unknown;
@@ -95,18 +97,32 @@ export class Browser extends Client {
   }
 }
 
-export type StorageName = 'ram' | 'file';
+export type StorageName = 'ram' | 'file' | 'postgresql' | 'memcached';
 export const STORAGES: StorageName[] = ['ram', 'file'];
+export const ALL_STORAGES: StorageName[] = [...STORAGES, 'postgresql', 'memcached'];
+/** Those that several processes can share. */
+export const SHARED_STORAGES = ALL_STORAGES.filter(storage => storage !== 'ram');
 
-/** Gives the options of a storage: for files, a new folder, which is gone when the tests of the file are done. */
+/** Gives the options of a storage with nothing in it: a new folder, table or prefix. */
 export function useStorages(): (storageType: StorageName) => Promise<SessionModuleOptions> {
   let root: string;
   beforeAll(async () => {
     root = await mkdtemp(join(tmpdir(), 'nest-sessions-'));
   });
   afterAll(() => rm(root, { recursive: true, force: true }));
-  return async storageType =>
-    storageType === 'ram' ? {} : { storageType, storagePath: await mkdtemp(join(root, 'storage-')) };
+  return async storageType => {
+    const name = randomBytes(6).toString('hex');
+    switch (storageType) {
+      case 'ram':
+        return {};
+      case 'file':
+        return { storageType, storagePath: await mkdtemp(join(root, 'storage-')) };
+      case 'postgresql':
+        return { storageType, url: await postgresqlUrl(), tableName: `sessions_${name}` };
+      case 'memcached':
+        return { storageType, servers: await memcachedServers(), keyPrefix: `${name}:` };
+    }
+  };
 }
 
 /** Opened once, by one side; the other side waits for it. */

@@ -1,0 +1,326 @@
+import { randomBytes } from 'node:crypto';
+import { SessionException, SessionSerializationException } from '../../exceptions/session.exception.js';
+import type { ResolvedSessionOptions } from '../../options/session-options.js';
+import { describeError } from '../describe-error.js';
+import type { Lease, SessionBackend, SessionRecord, SessionWrite } from '../session-backend.js';
+import { MemcachedConnection, type MemcachedItem } from './memcached.connection.js';
+
+/** Bytes of an item that are not its value. */
+const ITEM_OVERHEAD = 512;
+
+/** The first line of a session's item; the rest is the data. */
+interface Header {
+  createdAt: number;
+  expiresAt: number;
+  owner?: string | undefined;
+  timeout?: number | undefined;
+  /** New with each save: tells a touch, which changes the item's mark too, from a save by another holder. */
+  version: string;
+}
+
+interface StoredItem {
+  header: Header;
+  data: string;
+  cas: Buffer;
+}
+
+/** What a lease of this process holds: the session as it knows it, and the mark of the lock's item. */
+interface Held extends StoredItem {
+  lockCas: Buffer;
+}
+
+/** @throws SessionException if a server cannot be reached */
+export async function openMemcachedBackend(options: ResolvedSessionOptions): Promise<MemcachedBackend> {
+  const { servers, username, password, keyPrefix, storageTimeoutMs: timeoutMs } = options;
+  const connection = await MemcachedConnection.open({ servers, username, password, timeoutMs });
+  try {
+    return new MemcachedBackend(connection, await connection.itemLimit(), keyPrefix);
+  } catch (error) {
+    connection.close();
+    throw new SessionException(`memcached cannot be reached: ${describeError(error)}`, { cause: error });
+  }
+}
+
+/**
+ * Sessions in memcached, for any number of processes. A session is an item, and so is its lock. A save carries the
+ * mark of the state that was read (compare-and-set), so that neither a holder that lost its lock nor one whose
+ * session was removed can write. What memcached forgets (by eviction or a restart) is gone. CherryPy's
+ * `MemcachedSession`.
+ */
+export class MemcachedBackend implements SessionBackend {
+  private readonly held = new Map<string, Held>();
+
+  /**
+   * @param itemLimit bytes that an item may take
+   * @param prefix of the keys
+   */
+  constructor(
+    private readonly connection: MemcachedConnection,
+    private readonly itemLimit: number,
+    private readonly prefix = 'session:',
+  ) {}
+
+  async read(key: string): Promise<SessionRecord | undefined> {
+    const item = await this.find(key);
+    return item && toRecord(item);
+  }
+
+  async lock(key: string, lease: Lease): Promise<SessionRecord | 'busy' | undefined> {
+    // One after the other on one connection, so sent together: the session is read under the lock.
+    const [added, found] = await Promise.all([
+      this.connection.add(key, this.lockKey(key), lockValue(lease), lease.ms),
+      this.find(key),
+    ]);
+    const lockCas = added ?? (await this.takeOver(key, lease));
+    if (!lockCas) {
+      return found && 'busy';
+    }
+    // A lock that was taken over may be taken for granted by its holder: a new version refuses its save.
+    const item = added ? found : await this.renewVersion(key);
+    if (!item) {
+      await this.connection.delete(key, this.lockKey(key), lockCas);
+      return undefined;
+    }
+    this.held.set(lease.token, { ...item, lockCas });
+    return toRecord(item);
+  }
+
+  async renew(key: string, lease: Lease): Promise<boolean> {
+    const renewed = await this.withHeld(key, lease, async held => {
+      const [lockCas, item] = await Promise.all([
+        this.connection.set(key, this.lockKey(key), lockValue(lease), lease.ms, held.lockCas),
+        this.find(key),
+      ]);
+      return lockCas && item?.header.version === held.header.version ? { ...item, lockCas } : undefined;
+    });
+    if (renewed) {
+      this.held.set(lease.token, renewed);
+    }
+    return renewed !== undefined;
+  }
+
+  async unlock(key: string, lease: Lease, ttl?: number): Promise<void> {
+    await this.withHeld(key, lease, async held => {
+      const touched = { ...held.header, expiresAt: Date.now() + (ttl ?? 0) };
+      const [unlocked] = await Promise.all([
+        this.connection.delete(key, this.lockKey(key), held.lockCas),
+        ttl === undefined ? undefined : this.write(key, held, touched, held.data),
+      ]);
+      return unlocked || undefined;
+    });
+    this.held.delete(lease.token);
+  }
+
+  async touch(key: string, ttl: number): Promise<boolean> {
+    const item = await this.find(key);
+    return (
+      item !== undefined &&
+      (await this.write(key, item, { ...item.header, expiresAt: Date.now() + ttl }, item.data)) !== undefined
+    );
+  }
+
+  async create(key: string, write: SessionWrite, lease?: Lease): Promise<boolean> {
+    const now = Date.now();
+    const header = toHeader(write, write.createdAt ?? now);
+    const value = this.format(header, write.data);
+    let cas = await this.connection.add(key, this.itemKey(key), value, write.ttl);
+    if (!cas) {
+      // There is an item, but maybe one that has expired and is not cleared yet.
+      // In this order: a lock that is read before an expired session is not that of a new one.
+      const [lock, old] = await Promise.all([
+        this.connection.get(key, this.lockKey(key)),
+        this.connection.get(key, this.itemKey(key)),
+      ]);
+      if (!old || parse(old)) {
+        return false;
+      }
+      if (lock) {
+        await this.connection.delete(key, this.lockKey(key), lock.cas);
+      }
+      cas = await this.connection.set(key, this.itemKey(key), value, write.ttl, old.cas);
+    }
+    if (cas && lease) {
+      const lockCas = await this.connection.set(key, this.lockKey(key), lockValue(lease), lease.ms);
+      this.held.set(lease.token, { header, data: write.data, cas, lockCas: lockCas! });
+    }
+    return cas !== undefined;
+  }
+
+  async save(
+    key: string,
+    write: SessionWrite,
+    lease: Lease,
+    { unlock }: { unlock: boolean },
+  ): Promise<boolean> {
+    const saved = await this.withHeld(key, lease, async held => {
+      // By what this process knows it may have expired, and been touched by another since.
+      if (held.header.expiresAt <= Date.now() && !(await this.find(key))) {
+        return undefined;
+      }
+      const header = toHeader(write, held.header.createdAt);
+      const [cas, lockCas] = await Promise.all([
+        this.write(key, held, header, write.data),
+        unlock
+          ? this.connection.delete(key, this.lockKey(key), held.lockCas)
+          : this.connection.set(key, this.lockKey(key), lockValue(lease), lease.ms, held.lockCas),
+      ]);
+      return cas && { header, data: write.data, cas, lockCas: lockCas as Buffer };
+    });
+    if (saved && !unlock) {
+      this.held.set(lease.token, saved);
+    } else {
+      this.held.delete(lease.token);
+    }
+    return saved !== undefined;
+  }
+
+  async delete(key: string): Promise<boolean> {
+    const [item, removed] = await Promise.all([
+      this.find(key),
+      this.connection.delete(key, this.itemKey(key)),
+      this.connection.delete(key, this.lockKey(key)),
+    ]);
+    return item !== undefined && removed;
+  }
+
+  /** memcached removes what has expired by itself. */
+  async cleanUp(): Promise<number> {
+    return 0;
+  }
+
+  async close(): Promise<void> {
+    this.connection.close();
+  }
+
+  private itemKey(key: string): string {
+    return this.prefix + key;
+  }
+
+  private lockKey(key: string): string {
+    return `${this.prefix}${key}:lock`;
+  }
+
+  private async find(key: string): Promise<StoredItem | undefined> {
+    const item = await this.connection.get(key, this.itemKey(key));
+    return item && parse(item);
+  }
+
+  /**
+   * Does what a lease allows: by this object's notes of it, and, where they are missing or out of date, by the
+   * lock's item, as long as that names the lease.
+   */
+  private async withHeld<T>(
+    key: string,
+    lease: Lease,
+    use: (held: Held) => Promise<T | undefined>,
+  ): Promise<T | undefined> {
+    const noted = this.held.get(lease.token);
+    const done = noted && (await use(noted));
+    if (done !== undefined) {
+      return done;
+    }
+    this.held.delete(lease.token);
+    const [lock, item] = await Promise.all([this.connection.get(key, this.lockKey(key)), this.find(key)]);
+    return lock && item && tokenOf(lock) === lease.token ? use({ ...item, lockCas: lock.cas }) : undefined;
+  }
+
+  /** Takes a lock whose time has passed; of several that try, one gets it. */
+  private async takeOver(key: string, lease: Lease): Promise<Buffer | undefined> {
+    const lock = await this.connection.get(key, this.lockKey(key));
+    if (!lock) {
+      return this.connection.add(key, this.lockKey(key), lockValue(lease), lease.ms); // freed since
+    }
+    const until = Number(lock.value.split(' ')[1]);
+    return tokenOf(lock) === lease.token || until <= Date.now()
+      ? this.connection.set(key, this.lockKey(key), lockValue(lease), lease.ms, lock.cas)
+      : undefined;
+  }
+
+  private async renewVersion(key: string): Promise<StoredItem | undefined> {
+    for (;;) {
+      const item = await this.find(key);
+      if (!item) {
+        return undefined;
+      }
+      const header = { ...item.header, version: newVersion() };
+      const cas = await this.replaceItem(key, header, item.data, item.cas);
+      if (cas) {
+        return { header, data: item.data, cas };
+      }
+    }
+  }
+
+  /**
+   * Writes over the state that was read, as long as nobody else saved since; touches do not count.
+   * @returns the new mark, or undefined
+   */
+  private async write(
+    key: string,
+    read: StoredItem,
+    header: Header,
+    data: string,
+  ): Promise<Buffer | undefined> {
+    let { cas } = read;
+    for (;;) {
+      const written = await this.replaceItem(key, header, data, cas);
+      if (written) {
+        return written;
+      }
+      const current = await this.find(key);
+      if (current?.header.version !== read.header.version) {
+        return undefined;
+      }
+      ({ cas } = current);
+    }
+  }
+
+  private replaceItem(key: string, header: Header, data: string, cas: Buffer): Promise<Buffer | undefined> {
+    const ttl = Math.max(0, header.expiresAt - Date.now());
+    return this.connection.set(key, this.itemKey(key), this.format(header, data), ttl, cas);
+  }
+
+  /** @throws SessionSerializationException: memcached would remove an item whose new value is too large */
+  private format(header: Header, data: string): string {
+    const value = `${JSON.stringify(header)}\n${data}`;
+    const size = value.length * 3 > this.itemLimit ? Buffer.byteLength(value) : 0;
+    if (size > this.itemLimit - ITEM_OVERHEAD) {
+      throw new SessionSerializationException(
+        'data',
+        `takes ${size} bytes with its header, more than an item of memcached holds (${this.itemLimit}); ` +
+          `keep less in the session, or start memcached with a larger -I`,
+      );
+    }
+    return value;
+  }
+}
+
+/** @returns undefined for an item that has expired, or is none of ours */
+function parse({ value, cas }: MemcachedItem): StoredItem | undefined {
+  const end = value.indexOf('\n');
+  try {
+    const header = JSON.parse(value.slice(0, end)) as Header;
+    return header.expiresAt > Date.now() ? { header, data: value.slice(end + 1), cas } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+const toHeader = ({ owner, timeout, ttl }: SessionWrite, createdAt: number): Header => ({
+  createdAt,
+  expiresAt: Date.now() + ttl,
+  owner,
+  timeout,
+  version: newVersion(),
+});
+
+const toRecord = ({ header, data }: StoredItem): SessionRecord => ({
+  data,
+  owner: header.owner,
+  timeout: header.timeout,
+  createdAt: header.createdAt,
+  expiresAt: header.expiresAt,
+});
+
+const lockValue = (lease: Lease): string => `${lease.token} ${Date.now() + lease.ms}`;
+const tokenOf = (lock: MemcachedItem): string => lock.value.split(' ')[0]!;
+const newVersion = (): string => randomBytes(9).toString('base64url');

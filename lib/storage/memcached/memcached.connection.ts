@@ -1,0 +1,228 @@
+import type { Client } from 'memjs';
+import { importOptional } from '../import-optional.js';
+
+/** Operation codes and statuses of memcached's binary protocol. */
+const GET = 0x00;
+const SET = 0x01;
+const ADD = 0x02;
+const DELETE = 0x04;
+const OK = 0;
+const NOT_FOUND = 1;
+const EXISTS = 2;
+const NOT_STORED = 5;
+
+/** Bytes: what memcached allows unless it was started with -I. */
+const DEFAULT_ITEM_LIMIT = 1024 * 1024;
+const NOTHING: Buffer = Buffer.alloc(0);
+/** memjs counts requests in a signed 32-bit number, and fails when it overflows. */
+const MAX_SEQ = 2 ** 31 - 2;
+/** Seconds up to which memcached reads an expiration as from now; beyond, it must be a date. */
+const MAX_RELATIVE = 30 * 24 * 60 * 60;
+
+export interface MemcachedConnectionOptions {
+  /** Like `localhost:11211`, several with commas in between. */
+  servers: string;
+  username?: string | undefined;
+  password?: string | undefined;
+  /** Milliseconds that an answer may take. */
+  timeoutMs: number;
+}
+
+/** An item with its compare-and-set number: the server's mark of this one state. */
+export interface MemcachedItem {
+  value: string;
+  cas: Buffer;
+}
+
+interface Response {
+  header: { status: number; cas: Buffer };
+  val: Buffer;
+}
+
+/** What is used of memjs beneath its typed commands, which know no compare-and-set. */
+interface RawClient extends Pick<Client, 'statsWithKey'> {
+  seq: number;
+  servers: RawServer[];
+  incrSeq(): void;
+  getServer(key: string): number;
+  perform(
+    key: string,
+    request: Buffer,
+    seq: number,
+    done: (error: Error | null, response: Response) => void,
+  ): void;
+}
+
+interface RawServer {
+  connected: boolean;
+  responseBuffer: Buffer;
+  _socket?: NodeJS.EventEmitter & { destroy(): void };
+  error(error: Error): void;
+}
+
+type MakeRequest = (opcode: number, key: string, extras: Buffer, value: Buffer, seq: number) => Buffer;
+
+/**
+ * The way to memcached through memjs. Requests are memjs' own, but for the compare-and-set number, which its
+ * commands leave out. An item's server is chosen by `home`, so that what belongs together lives together.
+ */
+export class MemcachedConnection {
+  private client: RawClient;
+  private readonly watched = new WeakSet<object>();
+
+  private constructor(
+    private readonly makeClient: () => RawClient,
+    private readonly makeRequest: MakeRequest,
+    private readonly timeoutMs: number,
+  ) {
+    this.client = makeClient();
+  }
+
+  /** @throws SessionOptionsException if memjs is missing */
+  static async open(options: MemcachedConnectionOptions): Promise<MemcachedConnection> {
+    const { servers, username, password, timeoutMs } = options;
+    const { default: memjs } = await importOptional<{ default: any }>('memjs', 'memcached', 'memjs');
+    const timeout = timeoutMs / 1000;
+    const makeClient = () =>
+      memjs.Client.create(servers, {
+        username,
+        password,
+        timeout,
+        conntimeout: timeout,
+        keepAlive: true,
+        // A request that got no answer may have been carried out: it is not for memjs to repeat it.
+        retries: 1,
+        logger: { log: () => undefined },
+      }) as RawClient;
+    return new MemcachedConnection(makeClient, memjs.Utils.makeRequestBuffer, timeoutMs);
+  }
+
+  async get(home: string, key: string): Promise<MemcachedItem | undefined> {
+    const { header, val } = await this.perform(GET, home, key);
+    if (header.status === NOT_FOUND) {
+      return undefined;
+    }
+    requireStatus(header.status, OK);
+    return { value: val.toString('utf8'), cas: header.cas };
+  }
+
+  /** @returns the new item's mark, or undefined if there is one already */
+  async add(home: string, key: string, value: string, ttlMs: number): Promise<Buffer | undefined> {
+    const { header } = await this.perform(ADD, home, key, toExtras(ttlMs), value);
+    requireStatus(header.status, OK, EXISTS, NOT_STORED);
+    return header.status === OK ? header.cas : undefined;
+  }
+
+  /**
+   * @param cas only if the item still has this mark; without it, in any case
+   * @returns the new mark, or undefined
+   */
+  async set(
+    home: string,
+    key: string,
+    value: string,
+    ttlMs: number,
+    cas?: Buffer,
+  ): Promise<Buffer | undefined> {
+    const { header } = await this.perform(SET, home, key, toExtras(ttlMs), value, cas);
+    requireStatus(header.status, OK, EXISTS, NOT_FOUND, NOT_STORED);
+    return header.status === OK ? header.cas : undefined;
+  }
+
+  /** @param cas only if the item still has this mark @returns whether it was removed */
+  async delete(home: string, key: string, cas?: Buffer): Promise<boolean> {
+    const { header } = await this.perform(DELETE, home, key, NOTHING, '', cas);
+    requireStatus(header.status, OK, EXISTS, NOT_FOUND);
+    return header.status === OK;
+  }
+
+  /** The bytes that an item may take, by the settings of the servers: the smallest. */
+  async itemLimit(): Promise<number> {
+    let waiting = this.client.servers.length;
+    let limit = Infinity;
+    return new Promise((resolve, reject) => {
+      // Called once for each server.
+      this.client.statsWithKey('settings', (error, _server, stats) => {
+        limit = Math.min(limit, Number(stats?.item_size_max ?? DEFAULT_ITEM_LIMIT));
+        if (error) {
+          reject(error);
+        } else if (--waiting === 0) {
+          resolve(limit);
+        }
+      });
+    });
+  }
+
+  close(): void {
+    for (const server of this.client.servers) {
+      server._socket?.destroy();
+    }
+  }
+
+  private perform(
+    opcode: number,
+    home: string,
+    key: string,
+    extras = NOTHING,
+    value = '',
+    cas?: Buffer,
+  ): Promise<Response> {
+    return new Promise((resolve, reject) => {
+      if (this.client.seq >= MAX_SEQ) {
+        this.client = this.makeClient();
+      }
+      const { client } = this;
+      client.incrSeq();
+      const request = this.makeRequest(opcode, key, extras, Buffer.from(value), client.seq);
+      cas?.copy(request, 16);
+      const timer = setTimeout(() => {
+        reject(new Error(`memcached did not answer within ${this.timeoutMs} ms`));
+        this.startAnew(client);
+      }, this.timeoutMs);
+      const server = client.servers.length > 1 ? client.servers[client.getServer(home)]! : client.servers[0]!;
+      if (!server.connected && !server._socket) {
+        server.responseBuffer = NOTHING; // half an answer of the last connection would garble all that follow
+      }
+      client.perform(home, request, client.seq, (error, response) => {
+        clearTimeout(timer);
+        if (error) {
+          reject(error);
+        } else {
+          resolve(response);
+        }
+      });
+      this.watch(server);
+    });
+  }
+
+  /** memjs does not tell the requests that wait when the server closes their connection. */
+  private watch(server: RawServer): void {
+    const socket = server._socket;
+    if (socket && !this.watched.has(socket)) {
+      this.watched.add(socket);
+      socket.once('close', () => server.error(new Error('memcached closed the connection')));
+    }
+  }
+
+  /** After a request without an answer nothing is known of the connection: the next one gets a new one. */
+  private startAnew(from: RawClient): void {
+    if (this.client === from) {
+      this.close();
+      this.client = this.makeClient();
+    }
+  }
+}
+
+function requireStatus(status: number, ...allowed: number[]): void {
+  if (!allowed.includes(status)) {
+    throw new Error(`memcached answered with status 0x${status.toString(16)}`);
+  }
+}
+
+/** Flags and expiration. Rounded up: the exact time is in the value, memcached only clears up behind it. */
+function toExtras(ttlMs: number): Buffer {
+  const seconds = Math.ceil(ttlMs / 1000) + 1;
+  const extras = Buffer.alloc(8);
+  extras.writeUInt32BE(seconds > MAX_RELATIVE ? Math.floor(Date.now() / 1000) + seconds : seconds, 4);
+  return extras;
+}

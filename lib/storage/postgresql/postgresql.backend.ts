@@ -1,0 +1,213 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { DataSource } from 'typeorm';
+import type { ResolvedSessionOptions } from '../../options/session-options.js';
+import type {
+  Lease,
+  OwnedRecord,
+  OwnerSelection,
+  SessionBackend,
+  SessionRecord,
+  SessionWrite,
+} from '../session-backend.js';
+import { isSqlState, PostgresqlConnection } from './postgresql.connection.js';
+import { postgresqlStatements, type PostgresqlStatements } from './postgresql.sql.js';
+import { checkTable, createTable, DEFAULT_TABLE, quoteTable, type SessionTable } from './postgresql.table.js';
+
+/** Blocks (of 8 KiB, as a rule) that a sweep clears in one transaction, and its pause in between, in milliseconds. */
+const SWEEP_BLOCKS = 256;
+const SWEEP_PAUSE = 5;
+
+/** SQLSTATE invalid_text_representation. */
+const INVALID_TEXT = '22P02';
+
+interface Row extends Omit<SessionRecord, 'owner' | 'timeout'> {
+  key: string;
+  owner: string | null;
+  timeout: number | null;
+}
+
+/** @throws SessionException if the database cannot be reached, or its table is not one of sessions */
+export async function openPostgresqlBackend(options: ResolvedSessionOptions): Promise<PostgresqlBackend> {
+  const { url, connection, dataSource, tableName: name = DEFAULT_TABLE, schema, storageTimeoutMs } = options;
+  const opened = await PostgresqlConnection.open({
+    url,
+    connection,
+    dataSource: dataSource as DataSource | undefined,
+    timeoutMs: storageTimeoutMs,
+  });
+  try {
+    const backend = new PostgresqlBackend(opened, { name, schema });
+    await backend.open(options);
+    return backend;
+  } catch (error) {
+    await opened.close();
+    throw error;
+  }
+}
+
+/**
+ * Sessions in a table of a PostgreSQL database, for any number of processes. A request costs two round trips: one
+ * locks and reads, one saves and unlocks; no connection is held in between. CherryPy's `PostgresqlSession`.
+ */
+export class PostgresqlBackend implements SessionBackend {
+  private readonly sql: PostgresqlStatements;
+  private readonly table: string;
+
+  constructor(
+    private readonly connection: PostgresqlConnection,
+    private readonly sessions: SessionTable,
+  ) {
+    this.table = quoteTable(sessions);
+    this.sql = postgresqlStatements(this.table);
+  }
+
+  /**
+   * Makes the table if it is to, and looks whether it is the right one.
+   * @throws SessionOptionsException if it is not
+   */
+  async open(options: { createTable: boolean }): Promise<void> {
+    if (options.createTable) {
+      await createTable(this.connection, this.sessions);
+    }
+    await checkTable(this.connection, this.sessions);
+  }
+
+  async read(key: string): Promise<SessionRecord | undefined> {
+    const [row] = await this.query('read', [key]);
+    return row && toRecord(row);
+  }
+
+  async lock(key: string, lease: Lease): Promise<SessionRecord | 'busy' | undefined> {
+    const [row] = await this.query('lock', [key, lease.token, lease.ms]);
+    if (row) {
+      return toRecord(row);
+    }
+    return (await this.changed('exists', [key])) ? 'busy' : undefined;
+  }
+
+  renew(key: string, lease: Lease): Promise<boolean> {
+    return this.changed('renew', [key, lease.token, lease.ms]);
+  }
+
+  async unlock(key: string, lease: Lease, ttl?: number): Promise<void> {
+    await (ttl === undefined
+      ? this.query('unlock', [key, lease.token])
+      : this.query('unlockAndTouch', [key, lease.token, ttl]));
+  }
+
+  touch(key: string, ttl: number): Promise<boolean> {
+    return this.changed('touch', [key, ttl]);
+  }
+
+  create(key: string, write: SessionWrite, lease?: Lease): Promise<boolean> {
+    const { timeout = null, createdAt = null, ttl } = write;
+    const owner = write.owner === undefined ? null : toText(write.owner);
+    return this.withData(write.data, data =>
+      this.changed('create', [
+        key,
+        data,
+        owner,
+        timeout,
+        createdAt,
+        ttl,
+        lease?.token ?? null,
+        lease?.ms ?? null,
+      ]),
+    );
+  }
+
+  save(key: string, write: SessionWrite, lease: Lease, { unlock }: { unlock: boolean }): Promise<boolean> {
+    const { timeout = null, ttl } = write;
+    const owner = write.owner === undefined ? null : toText(write.owner);
+    return this.withData(write.data, data => {
+      const values = [key, lease.token, data, owner, timeout, ttl];
+      return unlock ? this.changed('saveAndUnlock', values) : this.changed('save', [...values, lease.ms]);
+    });
+  }
+
+  async delete(key: string): Promise<boolean> {
+    const [row] = await this.query<{ live: boolean }>('delete', [key]);
+    return row?.live ?? false;
+  }
+
+  async cleanUp(): Promise<number> {
+    const [{ blocks }] = (await this.query<{ blocks: number }>('blocks', [this.table])) as [
+      { blocks: number },
+    ];
+    let removed = 0;
+    for (let from = 0; from < blocks; from += SWEEP_BLOCKS) {
+      const range = [`(${from},0)`, `(${from + SWEEP_BLOCKS},0)`, this.table];
+      const [batch] = await this.query<{ mine: boolean; removed: number }>('sweep', range);
+      if (!batch?.mine) {
+        break; // another process is at it
+      }
+      removed += batch.removed;
+      await sleep(SWEEP_PAUSE);
+    }
+    return removed;
+  }
+
+  close(): Promise<void> {
+    return this.connection.close();
+  }
+
+  async count(): Promise<number> {
+    const [row] = await this.query<{ count: number }>('count', []);
+    return row!.count;
+  }
+
+  async findByOwner(owner: string): Promise<OwnedRecord[]> {
+    const rows = await this.query('findByOwner', [toText(owner)]);
+    return rows.map(row => ({ key: row.key, record: toRecord(row) }));
+  }
+
+  async deleteByOwner(owner: string, { except, only }: OwnerSelection = {}): Promise<number> {
+    const values = [toText(owner), except ?? null, only ?? null];
+    let removed = 0;
+    // A session that gets a new id meanwhile has gone from its old key and is not seen under its new one: look again.
+    for (let pass = 1, found = 1; pass <= 2 || found > 0; pass++) {
+      const rows = await this.query<{ live: boolean }>('deleteByOwner', values);
+      found = rows.length;
+      removed += rows.filter(row => row.live).length;
+    }
+    return removed;
+  }
+
+  private async changed(operation: keyof PostgresqlStatements, values: unknown[]): Promise<boolean> {
+    return (await this.connection.query(operation, this.sql[operation], values)).rowCount > 0;
+  }
+
+  private async query<T = Row>(operation: keyof PostgresqlStatements, values: unknown[]): Promise<T[]> {
+    return (await this.connection.query(operation, this.sql[operation], values)).rows as T[];
+  }
+
+  /** Writes data as JSON, where it is, so that SQL can look into it; other text as a JSON string. */
+  private async withData(data: string, write: (json: string) => Promise<boolean>): Promise<boolean> {
+    if (!data.startsWith('{') || !data.isWellFormed()) {
+      return write(JSON.stringify(data));
+    }
+    try {
+      return await write(data);
+    } catch (error) {
+      if (isSqlState(error, INVALID_TEXT)) {
+        return write(JSON.stringify(data)); // an own serializer's, and no JSON after all
+      }
+      throw error;
+    }
+  }
+}
+
+function toRecord({ data, owner, timeout, createdAt, expiresAt }: Row): SessionRecord {
+  return {
+    data: data.startsWith('"') ? JSON.parse(data) : data,
+    owner: owner === null ? undefined : fromText(owner),
+    timeout: timeout ?? undefined,
+    createdAt,
+    expiresAt,
+  };
+}
+
+/** PostgreSQL's text holds no zero character: it is escaped, and so is the escape. */
+const toText = (value: string): string => value.replaceAll('\\', '\\\\').replaceAll('\0', '\\0');
+const fromText = (text: string): string =>
+  text.replace(/\\(.)/g, (_, escaped) => (escaped === '0' ? '\0' : escaped));

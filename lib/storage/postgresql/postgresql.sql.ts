@@ -1,0 +1,78 @@
+/** The statements of one sessions table. `$n ms` are milliseconds; all times are the database's. */
+export interface PostgresqlStatements {
+  readonly read: string;
+  readonly lock: string;
+  readonly exists: string;
+  readonly renew: string;
+  readonly unlock: string;
+  readonly unlockAndTouch: string;
+  readonly touch: string;
+  readonly create: string;
+  readonly save: string;
+  readonly saveAndUnlock: string;
+  readonly delete: string;
+  readonly blocks: string;
+  readonly sweep: string;
+  readonly count: string;
+  readonly findByOwner: string;
+  readonly deleteByOwner: string;
+}
+
+/**
+ * Locks, renewals and touches need not survive a crash of the server: after it, every lock is as good as lapsed,
+ * and a session's expiry may be a moment old. They do not wait for the disk; saves, creations and removals do.
+ */
+const NO_WAIT = `set_config('synchronous_commit', 'off', true)`;
+
+const UNEXPIRED = `expires_at > statement_timestamp()`;
+const RECORD = `data::text AS data, owner, timeout,
+  (extract(epoch FROM created_at) * 1000)::float8 AS "createdAt",
+  (extract(epoch FROM expires_at) * 1000)::float8 AS "expiresAt"`;
+
+const ms = (parameter: string) => `${parameter}::float8 * interval '1 millisecond'`;
+const fromNow = (parameter: string) => `statement_timestamp() + ${ms(parameter)}`;
+/** clock_timestamp: an update may have waited for another one, and a lease runs from when it was got. */
+const leaseFromNow = (parameter: string) => `clock_timestamp() + ${ms(parameter)}`;
+
+/** @param table the quoted name */
+export function postgresqlStatements(table: string): PostgresqlStatements {
+  const SAVE = `UPDATE ${table} SET data = $3, owner = $4, timeout = $5, expires_at = ${fromNow('$6')}`;
+  const HELD = `WHERE key = $1 AND lock_token = $2 AND ${UNEXPIRED}`;
+  return {
+    read: `SELECT ${RECORD} FROM ${table} WHERE key = $1 AND ${UNEXPIRED}`,
+    lock: `UPDATE ${table} SET lock_token = $2, locked_until = ${leaseFromNow('$3')}
+      WHERE key = $1 AND ${UNEXPIRED}
+        AND (lock_token IS NULL OR lock_token = $2 OR locked_until <= clock_timestamp())
+      RETURNING ${RECORD}, ${NO_WAIT}`,
+    exists: `SELECT 1 FROM ${table} WHERE key = $1 AND ${UNEXPIRED}`,
+    renew: `UPDATE ${table} SET locked_until = ${leaseFromNow('$3')} ${HELD} RETURNING ${NO_WAIT}`,
+    unlock: `UPDATE ${table} SET lock_token = NULL, locked_until = NULL ${HELD} RETURNING ${NO_WAIT}`,
+    unlockAndTouch: `UPDATE ${table} SET lock_token = NULL, locked_until = NULL, expires_at = ${fromNow('$3')}
+      ${HELD} RETURNING ${NO_WAIT}`,
+    touch: `UPDATE ${table} SET expires_at = ${fromNow('$2')} WHERE key = $1 AND ${UNEXPIRED} RETURNING ${NO_WAIT}`,
+    create: `INSERT INTO ${table} AS old (key, data, owner, timeout, created_at, expires_at, lock_token, locked_until)
+      VALUES ($1, $2, $3, $4, coalesce(to_timestamp($5::float8 / 1000), statement_timestamp()), ${fromNow('$6')},
+        $7, ${leaseFromNow('$8')})
+      ON CONFLICT (key) DO UPDATE SET (data, owner, timeout, created_at, expires_at, lock_token, locked_until) =
+        (excluded.data, excluded.owner, excluded.timeout, excluded.created_at, excluded.expires_at,
+          excluded.lock_token, excluded.locked_until)
+        WHERE old.expires_at <= statement_timestamp()`,
+    save: `${SAVE}, locked_until = ${leaseFromNow('$7')} ${HELD}`,
+    saveAndUnlock: `${SAVE}, lock_token = NULL, locked_until = NULL ${HELD}`,
+    delete: `DELETE FROM ${table} WHERE key = $1 RETURNING ${UNEXPIRED} AS live`,
+    blocks: `SELECT (pg_relation_size($1::regclass) / current_setting('block_size')::int)::int AS blocks`,
+    // By where rows lie, so that no index on the expiry is needed: one would cost every save and touch.
+    sweep: `WITH turn AS MATERIALIZED (SELECT pg_try_advisory_xact_lock(hashtext($3)) AS mine),
+      removed AS (
+        DELETE FROM ${table} WHERE ctid >= $1::tid AND ctid < $2::tid AND expires_at <= statement_timestamp()
+          AND (SELECT mine FROM turn) RETURNING 1)
+      SELECT (SELECT mine FROM turn) AS mine, (SELECT count(*)::int FROM removed) AS removed`,
+    count: `SELECT count(*)::int AS count FROM ${table} WHERE ${UNEXPIRED}`,
+    findByOwner: `SELECT key, ${RECORD} FROM ${table} WHERE owner = $1 AND ${UNEXPIRED} ORDER BY created_at, key`,
+    deleteByOwner: `DELETE FROM ${table} WHERE owner = $1 AND ($2::text IS NULL OR key <> $2) AND ($3::text IS NULL OR key = $3)
+      RETURNING ${UNEXPIRED} AS live`,
+  };
+}
+
+/** As an SQL identifier, whatever is in it. */
+export const quoteIdentifier = (name: string): string => `"${name.replaceAll('"', '""')}"`;

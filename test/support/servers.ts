@@ -1,0 +1,206 @@
+import { execFile, execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { chown, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { connect, createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { afterAll } from 'vitest';
+
+const run = promisify(execFile);
+const PATHS = ['/usr/bin', '/usr/local/bin', '/opt/homebrew/bin'];
+
+/** A database server that a test run starts, stops and kills as it likes. */
+export interface TestServer {
+  readonly port: number;
+  readonly process: ChildProcess | undefined;
+  /** Starts it again on the same port, with the same data where it keeps any. */
+  start(): Promise<void>;
+  /** As a crash does. */
+  kill(signal?: NodeJS.Signals): Promise<void>;
+  /** SIGSTOP and SIGCONT: the server hangs, and goes on. */
+  signal(signal: 'SIGSTOP' | 'SIGCONT'): void;
+  close(): Promise<void>;
+}
+
+/** PostgreSQL in a temporary folder, on a free port. Not durable against a crash of the machine, but of the server. */
+export async function startPostgresqlServer(settings: string[] = []): Promise<TestServer & { url: string }> {
+  const bin = await findBinaries('postgresql', 'initdb', postgresqlFolders);
+  const folder = await mkdtemp(join(tmpdir(), 'nest-sessions-pg-'));
+  const data = join(folder, 'data');
+  // PostgreSQL refuses to run as root.
+  const account = process.getuid?.() === 0 ? accountOf('postgres') : undefined;
+  if (account) {
+    await chown(folder, account.uid, account.gid);
+  }
+  await run(join(bin, 'initdb'), ['-D', data, '-U', 'test', '-A', 'trust', '-E', 'UTF8', '--no-sync'], {
+    ...account,
+  });
+  const port = await freePort();
+  const options = [...settings, 'max_connections=200'].flatMap(setting => ['-c', setting]);
+  const args = ['-D', data, '-p', String(port), '-k', folder, '-h', '127.0.0.1', ...options];
+  const server = new ServerProcess(
+    port,
+    () => spawn(join(bin, 'postgres'), args, { ...account, stdio: 'ignore' }),
+    folder,
+  );
+  await server.start();
+  return Object.assign(server, { url: `postgres://test@127.0.0.1:${port}/postgres` });
+}
+
+/** memcached on a free port. */
+export async function startMemcachedServer(args: string[] = []): Promise<TestServer & { address: string }> {
+  const bin = await findBinaries('memcached', 'memcached', async () => PATHS);
+  const port = await freePort();
+  const user = process.getuid?.() === 0 ? ['-u', 'nobody'] : [];
+  const server = new ServerProcess(port, () =>
+    spawn(join(bin, 'memcached'), ['-l', '127.0.0.1', '-p', String(port), '-m', '256', ...user, ...args], {
+      stdio: 'ignore',
+    }),
+  );
+  await server.start();
+  return Object.assign(server, { address: `127.0.0.1:${port}` });
+}
+
+let postgresql: Promise<TestServer & { url: string }> | undefined;
+let memcached: Promise<TestServer & { address: string }> | undefined;
+
+/** Of a server for this file's tests: TEST_POSTGRES_URL, or one that ends with them. */
+export async function postgresqlUrl(): Promise<string> {
+  const { TEST_POSTGRES_URL } = process.env;
+  // What a test's server must survive, it survives with fsync off: the machine does not crash.
+  return TEST_POSTGRES_URL ?? (await (postgresql ??= startPostgresqlServer(['fsync=off']))).url;
+}
+
+/** Of a server for this file's tests: TEST_MEMCACHED_SERVERS, or one that ends with them. */
+export async function memcachedServers(): Promise<string> {
+  const { TEST_MEMCACHED_SERVERS } = process.env;
+  return TEST_MEMCACHED_SERVERS ?? (await (memcached ??= startMemcachedServer(['-I', '4m']))).address;
+}
+
+afterAll(async () => {
+  await (await postgresql)?.close();
+  await (await memcached)?.close();
+});
+
+class ServerProcess implements TestServer {
+  process: ChildProcess | undefined;
+
+  constructor(
+    readonly port: number,
+    private readonly launch: () => ChildProcess,
+    private readonly folder?: string,
+  ) {}
+
+  async start(): Promise<void> {
+    this.process = this.launch();
+    const deadline = Date.now() + 30_000;
+    while (!(await this.answers())) {
+      if (Date.now() > deadline || this.process.exitCode !== null) {
+        throw new Error(`The server on port ${this.port} did not start (exit code ${this.process.exitCode})`);
+      }
+      await sleep(25);
+    }
+  }
+
+  async kill(signal: NodeJS.Signals = 'SIGQUIT'): Promise<void> {
+    const { process } = this;
+    if (process && process.exitCode === null && process.signalCode === null) {
+      const exit = once(process, 'exit');
+      process.kill('SIGCONT');
+      process.kill(signal);
+      await exit;
+    }
+  }
+
+  signal(signal: 'SIGSTOP' | 'SIGCONT'): void {
+    for (const pid of [this.process!.pid!, ...childrenOf(this.process!.pid!)]) {
+      process.kill(pid, signal);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.kill();
+    if (this.folder) {
+      await rm(this.folder, { recursive: true, force: true });
+    }
+  }
+
+  private answers(): Promise<boolean> {
+    return new Promise(resolve => {
+      const socket = connect(this.port, '127.0.0.1');
+      socket.on('connect', () => socket.end(() => resolve(true)));
+      socket.on('error', () => resolve(false));
+    });
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+/** The folder of a program; its package is installed, where that is possible. */
+async function findBinaries(
+  packageName: string,
+  program: string,
+  foldersOf: () => Promise<string[]>,
+): Promise<string> {
+  const found = await findIn(await foldersOf(), program);
+  if (found) {
+    return found;
+  }
+  if (process.getuid?.() === 0) {
+    // Two test files may want to install at the same time: apt waits for its own lock.
+    const wait = ['-o', 'DPkg::Lock::Timeout=300', '-qq'];
+    await run('apt-get', [...wait, 'update']).catch(() => undefined);
+    await run('apt-get', [...wait, 'install', '-y', packageName]).catch(() => undefined);
+  }
+  const installed = await findIn(await foldersOf(), program);
+  if (!installed) {
+    throw new Error(
+      `The tests need ${packageName}: install it (apt-get install ${packageName}, brew install ${packageName}), ` +
+        'or start one and set TEST_POSTGRES_URL, TEST_MEMCACHED_SERVERS',
+    );
+  }
+  return installed;
+}
+
+async function findIn(folders: string[], program: string): Promise<string | undefined> {
+  for (const folder of folders) {
+    if ((await readdir(folder).catch(() => [] as string[])).includes(program)) {
+      return folder;
+    }
+  }
+  return undefined;
+}
+
+async function postgresqlFolders(): Promise<string[]> {
+  const root = '/usr/lib/postgresql';
+  const versions = await readdir(root).catch(() => [] as string[]);
+  const newestFirst = versions
+    .sort((a, b) => Number(b) - Number(a))
+    .map(version => join(root, version, 'bin'));
+  return [...newestFirst, ...PATHS];
+}
+
+function accountOf(name: string): { uid: number; gid: number } {
+  const id = (flag: string) => Number(execFileSync('id', [flag, name], { encoding: 'utf8' }));
+  return { uid: id('-u'), gid: id('-g') };
+}
+
+function childrenOf(pid: number): number[] {
+  try {
+    return execFileSync('pgrep', ['-P', String(pid)], { encoding: 'utf8' })
+      .split('\n')
+      .filter(Boolean)
+      .map(Number);
+  } catch {
+    return [];
+  }
+}
