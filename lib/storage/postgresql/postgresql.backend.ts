@@ -68,8 +68,10 @@ export class PostgresqlBackend implements SessionBackend {
   async open(options: { createTable: boolean }): Promise<void> {
     if (options.createTable) {
       await createTable(this.connection, this.sessions);
+    } else {
+      const { dataSource } = this.connection;
+      await checkTable((sql, values) => dataSource.query(sql, values), this.sessions);
     }
-    await checkTable(this.connection, this.sessions);
   }
 
   async read(key: string): Promise<SessionRecord | undefined> {

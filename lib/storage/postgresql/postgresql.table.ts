@@ -45,30 +45,32 @@ export function createTableStatements(table: SessionTable): string[] {
   ];
 }
 
+type Query = (sql: string, values?: unknown[]) => Promise<unknown>;
+
 /**
  * Makes the table and its index. Of several processes that start at once, one does, and the others wait.
  * One transaction, so that it also works through a proxy that pools transactions.
+ * @throws SessionOptionsException if there is a table of that name with other columns
  */
 export async function createTable({ dataSource }: PostgresqlConnection, table: SessionTable): Promise<void> {
+  const [makeTable, makeIndex] = createTableStatements(table) as [string, string];
   await dataSource.transaction(async manager => {
-    await manager.query(`SELECT pg_advisory_xact_lock(hashtext('nest-sessions'), hashtext($1))`, [
-      quoteTable(table),
-    ]);
-    for (const statement of createTableStatements(table)) {
-      await manager.query(statement);
-    }
+    const query: Query = (sql, values) => manager.query(sql, values);
+    await query(`SELECT pg_advisory_xact_lock(hashtext('nest-sessions'), hashtext($1))`, [quoteTable(table)]);
+    await query(makeTable);
+    await checkTable(query, table);
+    await query(makeIndex);
   });
 }
 
 /** @throws SessionOptionsException if the table is missing or has other columns */
-export async function checkTable(connection: PostgresqlConnection, table: SessionTable): Promise<void> {
-  const { rows } = await connection.query(
-    'columns',
+export async function checkTable(query: Query, table: SessionTable): Promise<void> {
+  const columns = (await query(
     `SELECT attname AS name, atttypid::regtype::text AS type FROM pg_attribute
       WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped`,
     [quoteTable(table)],
-  );
-  const found = new Map((rows as { name: string; type: string }[]).map(({ name, type }) => [name, type]));
+  )) as { name: string; type: string }[];
+  const found = new Map(columns.map(({ name, type }) => [name, type]));
   if (found.size === 0) {
     throw new SessionOptionsException([
       `the table ${quoteTable(table)} does not exist; run the migration CreateSessionsTable of nest-sessions/postgresql, or remove createTable: false`,

@@ -1,0 +1,100 @@
+import { Controller, Get } from '@nestjs/common';
+import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { DataSource } from 'typeorm';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Session, SessionStore, type SessionModuleOptions } from 'nest-sessions';
+import { CreateSessionsTable, SessionEntity } from '../../lib/postgresql.js';
+import { startApp } from '../support/app.js';
+import { Browser } from '../support/scripts.js';
+import { postgresqlUrl } from '../support/servers.js';
+
+@Controller()
+class SlowController {
+  @Get('slow')
+  async slow(@Session() session: Session) {
+    session.set('done', true);
+    await sleep(100);
+    return {};
+  }
+}
+
+describe('postgresql', () => {
+  let url: string;
+  let dataSource: DataSource;
+  const newTable = () => `sessions_${randomBytes(6).toString('hex')}`;
+  const start = (options: SessionModuleOptions) =>
+    startApp({ sessions: { storageType: 'postgresql', ...options }, controllers: [SlowController] });
+
+  beforeAll(async () => {
+    url = await postgresqlUrl();
+    dataSource = await new DataSource({
+      type: 'postgres',
+      url,
+      entities: [SessionEntity],
+      migrations: [CreateSessionsTable],
+    }).initialize();
+  });
+  afterAll(() => dataSource.destroy());
+
+  it('ten instances that start at once on an empty database make one table, without an error', async () => {
+    const tableName = newTable();
+    const apps = await Promise.all(Array.from({ length: 10 }, () => start({ url, tableName })));
+    const tables = await dataSource.query('SELECT 1 FROM pg_tables WHERE tablename = $1', [tableName]);
+    expect(tables).toHaveLength(1);
+    await Promise.all(apps.map(app => app.close()));
+  });
+
+  it('a table of a wrong shape, or none, is a clear error at start-up', async () => {
+    const tableName = newTable();
+    await dataSource.query(`CREATE TABLE ${tableName} (key text PRIMARY KEY, data bytea)`);
+    await expect(start({ url, tableName })).rejects.toThrow(
+      /data is bytea, not json; .*expires_at is missing, not timestamp with time zone/s,
+    );
+    await expect(start({ url, tableName: newTable(), createTable: false })).rejects.toThrow(
+      /does not exist; run the migration CreateSessionsTable/,
+    );
+  });
+
+  it('a database that cannot be reached is a clear error at start-up', async () => {
+    await expect(start({ url: 'postgres://test@127.0.0.1:1/none' })).rejects.toThrow(
+      /^PostgreSQL cannot be reached: .*ECONNREFUSED/,
+    );
+  });
+
+  it("works on the application's own DataSource, with its migration and its entity, and leaves it open", async () => {
+    await dataSource.runMigrations();
+    const { app, close } = await start({ dataSource, createTable: false });
+    const id = await app.get(SessionStore).create({ userId: 7, cart: ['tea'] }, { owner: 'ada' });
+    const [row] = await dataSource.query(
+      `SELECT data->>'userId' AS id FROM nest_sessions WHERE owner = 'ada'`,
+    );
+    expect(row).toEqual({ id: '7' });
+    const entity = await dataSource.getRepository(SessionEntity).findOneByOrFail({ owner: 'ada' });
+    expect(entity.data).toEqual({ userId: 7, cart: ['tea'] });
+    expect(entity.expiresAt.getTime()).toBeGreaterThan(Date.now());
+    expect((await app.get(SessionStore).get(id))?.data).toEqual({ userId: 7, cart: ['tea'] });
+    await close();
+    expect(dataSource.isInitialized).toBe(true);
+    await dataSource.undoLastMigration();
+  });
+
+  it('the entity and the table that is made are the same to TypeORM', async () => {
+    await dataSource.runMigrations();
+    const { upQueries } = await dataSource.driver.createSchemaBuilder().log();
+    expect(upQueries.map(({ query }) => query).filter(query => query.includes('nest_sessions'))).toEqual([]);
+    await dataSource.undoLastMigration();
+  });
+
+  it('no connection is held while a handler runs: 200 slow requests with a pool of 5 all finish', async () => {
+    const server = await start({ connection: { url, poolSize: 5 }, tableName: newTable() });
+    const browsers = Array.from({ length: 200 }, () => new Browser(server.url));
+    const answers = await Promise.all(browsers.map(browser => browser.get('/slow')));
+    expect(answers.filter(({ status }) => status !== 200)).toEqual([]);
+    expect(await server.app.get(SessionStore).count()).toBe(200);
+    const again = await Promise.all(browsers.map(browser => browser.get('/slow')));
+    expect(again.filter(({ status }) => status !== 200)).toEqual([]);
+    browsers.forEach(browser => browser.close());
+    await server.close();
+  });
+});
