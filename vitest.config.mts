@@ -7,6 +7,7 @@ export default defineConfig({
   resolve: { alias: { 'nest-sessions': fileURLToPath(new URL('./lib/index.ts', import.meta.url)) } },
   test: {
     include: ['test/**/*.spec.ts'],
+    globalSetup: ['test/support/server-binaries.ts'],
     setupFiles: ['reflect-metadata'],
     testTimeout: 60_000,
     hookTimeout: 60_000,

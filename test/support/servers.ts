@@ -1,15 +1,15 @@
 import { execFile, execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { chown, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { chown, mkdtemp, rm } from 'node:fs/promises';
 import { connect, createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { afterAll } from 'vitest';
+import { memcachedBinaries, postgresqlBinaries } from './server-binaries.js';
 
 const run = promisify(execFile);
-const PATHS = ['/usr/bin', '/usr/local/bin', '/opt/homebrew/bin'];
 
 /** A database server that a test run starts, stops and kills as it likes. */
 export interface TestServer {
@@ -26,7 +26,7 @@ export interface TestServer {
 
 /** PostgreSQL in a temporary folder, on a free port. Not durable against a crash of the machine, but of the server. */
 export async function startPostgresqlServer(settings: string[] = []): Promise<TestServer & { url: string }> {
-  const bin = await findBinaries('postgresql', 'initdb', postgresqlFolders);
+  const bin = await postgresqlBinaries();
   const folder = await mkdtemp(join(tmpdir(), 'nest-sessions-pg-'));
   const data = join(folder, 'data');
   // PostgreSQL refuses to run as root.
@@ -51,7 +51,7 @@ export async function startPostgresqlServer(settings: string[] = []): Promise<Te
 
 /** memcached on a free port. */
 export async function startMemcachedServer(args: string[] = []): Promise<TestServer & { address: string }> {
-  const bin = await findBinaries('memcached', 'memcached', async () => PATHS);
+  const bin = await memcachedBinaries();
   const port = await freePort();
   const user = process.getuid?.() === 0 ? ['-u', 'nobody'] : [];
   const server = new ServerProcess(port, () =>
@@ -143,50 +143,6 @@ async function freePort(): Promise<number> {
   server.close();
   await once(server, 'close');
   return port;
-}
-
-/** The folder of a program; its package is installed, where that is possible. */
-async function findBinaries(
-  packageName: string,
-  program: string,
-  foldersOf: () => Promise<string[]>,
-): Promise<string> {
-  const found = await findIn(await foldersOf(), program);
-  if (found) {
-    return found;
-  }
-  if (process.getuid?.() === 0) {
-    // Two test files may want to install at the same time: apt waits for its own lock.
-    const wait = ['-o', 'DPkg::Lock::Timeout=300', '-qq'];
-    await run('apt-get', [...wait, 'update']).catch(() => undefined);
-    await run('apt-get', [...wait, 'install', '-y', packageName]).catch(() => undefined);
-  }
-  const installed = await findIn(await foldersOf(), program);
-  if (!installed) {
-    throw new Error(
-      `The tests need ${packageName}: install it (apt-get install ${packageName}, brew install ${packageName}), ` +
-        'or start one and set TEST_POSTGRES_URL, TEST_MEMCACHED_SERVERS',
-    );
-  }
-  return installed;
-}
-
-async function findIn(folders: string[], program: string): Promise<string | undefined> {
-  for (const folder of folders) {
-    if ((await readdir(folder).catch(() => [] as string[])).includes(program)) {
-      return folder;
-    }
-  }
-  return undefined;
-}
-
-async function postgresqlFolders(): Promise<string[]> {
-  const root = '/usr/lib/postgresql';
-  const versions = await readdir(root).catch(() => [] as string[]);
-  const newestFirst = versions
-    .sort((a, b) => Number(b) - Number(a))
-    .map(version => join(root, version, 'bin'));
-  return [...newestFirst, ...PATHS];
 }
 
 function accountOf(name: string): { uid: number; gid: number } {
