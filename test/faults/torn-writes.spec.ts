@@ -10,9 +10,10 @@ import { SessionManager } from '../../lib/session/session-manager.js';
 import { SessionStore } from '../../lib/session/session-store.js';
 import { FileBackend } from '../../lib/storage/file/file.backend.js';
 import { bodyOf } from '../programs/session-body.js';
+import { inLong } from '../support/long.js';
 import { startProgram, type Program } from '../support/programs.js';
 
-const ROUNDS = Number(process.env.TORN_ROUNDS ?? 60);
+const ROUNDS = inLong(300, 60);
 /** Rounds go on in parallel, each lane with sessions of its own: most of a round is waiting. */
 const LANES = 6;
 const SESSIONS = 3;
