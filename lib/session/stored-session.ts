@@ -69,8 +69,7 @@ export class StoredSession {
       this.lock = undefined;
     }
     if (!(await (release ? lock.saveAndRelease(write) : lock.save(write)))) {
-      const exists = await this.manager.backend.read(this.key);
-      throw exists ? new SessionLeaseLostException() : new SessionDestroyedException();
+      throw await this.whyRefused();
     }
     this.record = lock.record;
   }
@@ -78,7 +77,7 @@ export class StoredSession {
   /**
    * With the lock in hand: the record, as stored, goes to a new key, locked, and the old one is removed.
    * @returns false if the key is taken
-   * @throws SessionDestroyedException if there is nothing left to move
+   * @throws SessionDestroyedException, SessionLeaseLostException: then nothing was moved
    */
   async move(key: string, ttl: number): Promise<boolean> {
     const { backend } = this.manager;
@@ -89,9 +88,9 @@ export class StoredSession {
     }
     try {
       // New first: a crash in between leaves two records, never none. And if someone destroyed the session
-      // before, it must not live on under the new key.
-      if (!(await backend.delete(oldKey))) {
-        throw new SessionDestroyedException();
+      // before, it must not live on under the new key, nor take what a later holder stored with it.
+      if (!(await oldLock!.remove())) {
+        throw await this.whyRefused(oldKey);
       }
     } catch (error) {
       this.manager.background(backend.delete(key));
@@ -99,7 +98,6 @@ export class StoredSession {
       Object.assign(this, { key: oldKey, lock: oldLock, record });
       throw error;
     }
-    oldLock!.forget();
     return true;
   }
 
@@ -143,6 +141,11 @@ export class StoredSession {
     this.lock?.forget();
     this.lock = undefined;
     this.record = undefined;
+  }
+
+  private async whyRefused(key = this.key): Promise<Error> {
+    const exists = await this.manager.backend.read(key);
+    return exists ? new SessionLeaseLostException() : new SessionDestroyedException();
   }
 
   /** What was known of a session that is gone stays known: it must not be taken for a new one, and created. */

@@ -51,8 +51,8 @@ export class GuardedBackend implements SessionBackend {
     return this.guard('save', key, this.backend.save(key, write, lease, options));
   }
 
-  delete(key: string) {
-    return this.guard('delete', key, this.backend.delete(key));
+  delete(key: string, lease?: Lease) {
+    return this.guard('delete', key, this.backend.delete(key, lease));
   }
 
   cleanUp() {

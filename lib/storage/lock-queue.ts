@@ -296,6 +296,18 @@ export class HeldLock {
     }
   }
 
+  /**
+   * Removes the record, and ends the lock with it.
+   * @returns false, with nothing removed, if the session is gone or the lock was lost
+   */
+  async remove(): Promise<boolean> {
+    const removed = await this.backend.delete(this.line.key, this.lease);
+    if (removed) {
+      this.forget();
+    }
+    return removed;
+  }
+
   /** Ends the lock of a record that was just removed, with nothing left to unlock. */
   forget(): void {
     if (this.isHeld) {

@@ -80,9 +80,10 @@ export interface SessionBackend {
 
   /**
    * Removes the record at once, whoever holds its lock; that holder can save no more.
-   * @returns whether there was one
+   * @param lease removes it only while this lease holds its lock
+   * @returns whether there was one to remove
    */
-  delete(key: string): Promise<boolean>;
+  delete(key: string, lease?: Lease): Promise<boolean>;
 
   /** Removes what has expired. @returns how many records. Must not keep the event loop busy. */
   cleanUp(): Promise<number>;

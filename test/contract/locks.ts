@@ -109,6 +109,25 @@ export function describeLocks({ name, open }: BackendUnderTest): void {
         expect(await one.save(key, writeOf('stale'), stalled, { unlock: true })).toBe(false);
         expect(await dataOf(one)).toBe('2');
       });
+
+      it('delete with a lease removes the record while the lease holds its lock, and only then', async () => {
+        await one.create(key, writeOf('1'));
+        const stalled = await lockAndLapse(one, key);
+        const lease = newLease();
+        await two.lock(key, lease);
+        expect(await one.delete(key, stalled)).toBe(false);
+        expect(await two.save(key, writeOf('2'), lease, { unlock: false })).toBe(true);
+        expect(await one.delete(key, stalled)).toBe(false);
+        expect(await one.lock(key, newLease())).toBe('busy');
+        await one.touch(key, 2 * LONG);
+        expect(await two.delete(key, lease)).toBe(true);
+        expect(await one.read(key)).toBeUndefined();
+        expect(await two.delete(key, lease)).toBe(false);
+        // Nothing of the lock is left.
+        expect(await one.create(key, writeOf('3'))).toBe(true);
+        expect(await two.lock(key, newLease())).toMatchObject({ data: '3' });
+        expect(await one.delete(key, lease)).toBe(false);
+      });
     });
   });
 }

@@ -216,6 +216,15 @@ export const COMMANDS: fc.Arbitrary<fc.AsyncCommand<Model, Real>>[] = [
     model.delete(a.key);
   }),
 
+  command('delete with a lease', fc.record({ client, key, lease }), async (a, model, real) => {
+    const token = real.leases[a.lease]!;
+    const deleted = await real.clients[a.client]!.delete(real.keys[a.key]!, token);
+    expectHeld(deleted, alive(model, a.key), token);
+    if (deleted) {
+      model.delete(a.key);
+    }
+  }),
+
   command('cleanUp', client, async (index, model, real) => {
     const expired = [...model].filter(([, record]) => record.expired).map(([key]) => key);
     // A storage may have dropped what expired before it was asked to.

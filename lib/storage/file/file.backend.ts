@@ -156,8 +156,8 @@ export class FileBackend implements SessionBackend {
     return true;
   }
 
-  async delete(key: string): Promise<boolean> {
-    return (await this.remove(key)) === 'live';
+  async delete(key: string, lease?: Lease): Promise<boolean> {
+    return lease ? this.removeHeld(key, lease) : (await this.remove(key)) === 'live';
   }
 
   async cleanUp(): Promise<number> {
@@ -359,6 +359,27 @@ export class FileBackend implements SessionBackend {
         await lock.release();
       }
     }
+  }
+
+  /** As a save with this lease, but what takes the record's place is nothing. */
+  private async removeHeld(key: string, lease: Lease): Promise<boolean> {
+    if (!(await this.isStored(key))) {
+      return false;
+    }
+    const lock = this.lockOf(key, lease);
+    const dead = lock.inside(randomToken());
+    try {
+      await rename(this.fileOf(key), dead);
+    } catch (error) {
+      if (isErrno(error, 'ENOENT')) {
+        await lock.waitForRemoval();
+        return false;
+      }
+      throw error;
+    }
+    await unlessMissing(unlink(dead));
+    await lock.release();
+    return true;
   }
 
   /** Keeps what is no session out of the way, for a person to look at. With the lock in hand. */

@@ -153,8 +153,7 @@ export class MemcachedBackend implements SessionBackend {
     { unlock }: { unlock: boolean },
   ): Promise<boolean> {
     const saved = await this.withHeld(key, lease, async held => {
-      // By what this process knows it may have expired, and been touched by another since.
-      if (held.header.expiresAt <= Date.now() && !(await this.find(key))) {
+      if (await this.isExpired(key, held)) {
         return undefined;
       }
       const header = toHeader(write, held.header.createdAt);
@@ -174,13 +173,31 @@ export class MemcachedBackend implements SessionBackend {
     return saved !== undefined;
   }
 
-  async delete(key: string): Promise<boolean> {
+  async delete(key: string, lease?: Lease): Promise<boolean> {
+    if (lease) {
+      return this.deleteHeld(key, lease);
+    }
     const [item, removed] = await Promise.all([
       this.find(key),
       this.connection.delete(key, this.itemKey(key)),
       this.connection.delete(key, this.lockKey(key)),
     ]);
     return item !== undefined && removed;
+  }
+
+  private async deleteHeld(key: string, lease: Lease): Promise<boolean> {
+    const removed = await this.withHeld(key, lease, async held => {
+      if (await this.isExpired(key, held)) {
+        return undefined;
+      }
+      const [gone] = await Promise.all([
+        this.ifUnsaved(key, held, cas => this.connection.delete(key, this.itemKey(key), cas)),
+        this.connection.delete(key, this.lockKey(key), held.lockCas),
+      ]);
+      return gone;
+    });
+    this.held.delete(lease.token);
+    return removed ?? false;
   }
 
   /** memcached removes what has expired by itself. */
@@ -250,21 +267,26 @@ export class MemcachedBackend implements SessionBackend {
     }
   }
 
+  /** @returns the new mark, or undefined if another saved since */
+  private write(key: string, read: StoredItem, header: Header, data: string): Promise<Buffer | undefined> {
+    return this.ifUnsaved(key, read, cas => this.replaceItem(key, header, data, cas));
+  }
+
   /**
-   * Writes over the state that was read, as long as nobody else saved since; touches do not count.
-   * @returns the new mark, or undefined
+   * Does what goes by the mark of the state that was read, as long as nobody else saved since; touches, which
+   * change the mark too, do not count.
+   * @param act gives nothing if the mark is out of date
    */
-  private async write(
+  private async ifUnsaved<T>(
     key: string,
     read: StoredItem,
-    header: Header,
-    data: string,
-  ): Promise<Buffer | undefined> {
+    act: (cas: Buffer) => Promise<T>,
+  ): Promise<T | undefined> {
     let { cas } = read;
     for (;;) {
-      const written = await this.replaceItem(key, header, data, cas);
-      if (written) {
-        return written;
+      const done = await act(cas);
+      if (done) {
+        return done;
       }
       const current = await this.find(key);
       if (current?.header.version !== read.header.version) {
@@ -272,6 +294,11 @@ export class MemcachedBackend implements SessionBackend {
       }
       ({ cas } = current);
     }
+  }
+
+  /** By what this process knows it may have expired, and have been touched by another since. */
+  private async isExpired(key: string, { header }: StoredItem): Promise<boolean> {
+    return header.expiresAt <= Date.now() && !(await this.find(key));
   }
 
   private replaceItem(key: string, header: Header, data: string, cas: Buffer): Promise<Buffer | undefined> {

@@ -127,8 +127,8 @@ export class PostgresqlBackend implements SessionBackend {
     });
   }
 
-  async delete(key: string): Promise<boolean> {
-    const [row] = await this.query<{ live: boolean }>('delete', [key]);
+  async delete(key: string, lease?: Lease): Promise<boolean> {
+    const [row] = await this.query<{ live: boolean }>('delete', [key, lease?.token ?? null]);
     return row?.live ?? false;
   }
 

@@ -59,7 +59,7 @@ export function postgresqlStatements(table: string): PostgresqlStatements {
         WHERE old.expires_at <= statement_timestamp()`,
     save: `${SAVE}, locked_until = ${leaseFromNow('$7')} ${HELD}`,
     saveAndUnlock: `${SAVE}, lock_token = NULL, locked_until = NULL ${HELD}`,
-    delete: `DELETE FROM ${table} WHERE key = $1 RETURNING ${UNEXPIRED} AS live`,
+    delete: `DELETE FROM ${table} WHERE key = $1 AND ($2::text IS NULL OR lock_token = $2) RETURNING ${UNEXPIRED} AS live`,
     blocks: `SELECT (pg_relation_size($1::regclass) / current_setting('block_size')::int)::int AS blocks`,
     // By where rows lie, so that no index on the expiry is needed: one would cost every save and touch.
     sweep: `WITH turn AS MATERIALIZED (SELECT pg_try_advisory_xact_lock(hashtext($3)) AS mine),

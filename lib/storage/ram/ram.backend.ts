@@ -125,9 +125,11 @@ export class RamBackend implements SessionBackend {
     return true;
   }
 
-  async delete(key: string): Promise<boolean> {
-    const found = this.find(key) !== undefined;
-    this.remove(key);
+  async delete(key: string, lease?: Lease): Promise<boolean> {
+    const found = (lease ? this.findLeased(key, lease) : this.find(key)) !== undefined;
+    if (found || !lease) {
+      this.remove(key);
+    }
     return found;
   }
 
