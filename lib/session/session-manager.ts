@@ -1,4 +1,5 @@
 import { Logger } from '@nestjs/common';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { ResolvedSessionOptions } from '../options/session-options.js';
 import { GuardedBackend } from '../storage/guarded-backend.js';
 import { LockQueue } from '../storage/lock-queue.js';
@@ -6,6 +7,9 @@ import type { SessionBackend, SessionRecord } from '../storage/session-backend.j
 
 /** A hundred years, in milliseconds: cookies, and dates at all, do not reach for ever. */
 const MAX_TTL = 100 * 365 * 24 * 60 * 60_000;
+
+/** Milliseconds between two looks at whether all locks are free. */
+const CLOSE_POLL = 10;
 
 /** What all sessions share: the options, the guarded storage, its locks, and the work that outlives a response. */
 export class SessionManager {
@@ -52,6 +56,10 @@ export class SessionManager {
 
   /** Waits for what is still being stored or released, then closes the storage. */
   async close(): Promise<void> {
+    // Handlers may be at work whose clients have gone. One that does not end is waited for no longer than a lock.
+    for (const end = Date.now() + this.options.leaseMs; this.locks.size > 0 && Date.now() < end;) {
+      await sleep(CLOSE_POLL);
+    }
     while (this.pending.size > 0) {
       await Promise.all(this.pending);
     }

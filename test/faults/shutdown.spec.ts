@@ -13,11 +13,14 @@ import { RamBackend } from '../../lib/storage/ram/ram.backend.js';
 import { ADAPTERS, startApp } from '../support/app.js';
 import { Client, sendRaw } from '../support/client.js';
 import { startServer } from '../support/programs.js';
+import { SHARED_STORAGES, useStorages } from '../support/scripts.js';
 import { until } from '../support/until.js';
 
 const SESSIONS = 8;
 const CLIENTS_PER_SESSION = 3;
 const CLEAN_EXIT = { code: 0, signal: null };
+
+const storageOptions = useStorages();
 
 let folder: string;
 beforeEach(async () => {
@@ -89,21 +92,27 @@ describe.each(ADAPTERS)('invariant 11, clean shutdown: file, %s', adapter => {
     expect(exit).toEqual(CLEAN_EXIT);
     expect(program.stderr).toBe('');
   });
+});
 
+describe.each(SHARED_STORAGES)('invariant 11, clean shutdown: %s', storage => {
   it('still stores what a handler does whose client hung up', async () => {
-    const { program, url } = await start({ WORK_MS: '300' });
+    const options = JSON.stringify(await storageOptions(storage));
+    const [{ program, url }, other] = await Promise.all([
+      startServer('counter-server', { SESSION_OPTIONS: options, WORK_MS: '300' }),
+      startServer('counter-server', { SESSION_OPTIONS: options }),
+    ]);
     const id = await newSession(url);
+    const headers = { cookie: `session_id=${id}` };
     const hangUp = new AbortController();
-    const aborted = sendRaw(`${url}/count`, {
-      agent: new Agent({ keepAlive: false }),
-      headers: { cookie: `session_id=${id}` },
-      signal: hangUp.signal,
-    });
+    const agent = new Agent({ keepAlive: false });
+    const aborted = sendRaw(`${url}/count`, { agent, headers, signal: hangUp.signal });
     await until(() => program.count('working') === 2);
     hangUp.abort();
     await expect(aborted).rejects.toThrow();
     expect(await program.kill('SIGTERM')).toEqual(CLEAN_EXIT);
-    expect(await storedCount(id)).toBe(2);
+    expect(program.stderr).toBe('');
+    expect((await sendRaw(`${other.url}/read`, { headers })).json()).toMatchObject({ count: 2 });
+    await other.program.kill('SIGTERM');
   });
 });
 
