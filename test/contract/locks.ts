@@ -47,6 +47,23 @@ export function describeLocks({ name, open }: BackendUnderTest): void {
         expect(await dataOf(one)).toBe('1');
       });
 
+      it('is free after it was freed with a renewal under way', async () => {
+        for (const free of [
+          (lease: Lease) => one.unlock(key, lease),
+          (lease: Lease) => one.unlock(key, lease, LONG),
+          (lease: Lease) => one.save(key, writeOf('2'), lease, { unlock: true }),
+        ]) {
+          key = newKey();
+          await one.create(key, writeOf('1'));
+          const lease = newLease();
+          await one.lock(key, lease);
+          const renewing = one.renew(key, lease);
+          await free(lease);
+          await renewing;
+          expect(await two.lock(key, newLease())).not.toBe('busy');
+        }
+      });
+
       it('moves expiresAt with unlock, if asked, and if the lease holds the lock', async () => {
         await one.create(key, writeOf('1'));
         const lease = newLease();

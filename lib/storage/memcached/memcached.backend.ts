@@ -7,6 +7,10 @@ import { MemcachedConnection, type MemcachedItem } from './memcached.connection.
 
 /** Bytes of an item that are not its value. */
 const ITEM_OVERHEAD = 512;
+/**
+ * Milliseconds that a lapsed lock stays: who takes it over has to know that there was a holder, who may come back.
+ */
+const LAPSED_LOCK_MS = 60 * 60_000;
 
 /** The first line of a session's item; the rest is the data. */
 interface Header {
@@ -68,7 +72,7 @@ export class MemcachedBackend implements SessionBackend {
   async lock(key: string, lease: Lease): Promise<SessionRecord | 'busy' | undefined> {
     // One after the other on one connection, so sent together: the session is read under the lock.
     const [added, found] = await Promise.all([
-      this.connection.add(key, this.lockKey(key), lockValue(lease), lease.ms),
+      this.connection.add(key, this.lockKey(key), lockValue(lease), lockTtl(lease)),
       this.find(key),
     ]);
     const lockCas = added ?? (await this.takeOver(key, lease));
@@ -88,7 +92,7 @@ export class MemcachedBackend implements SessionBackend {
   async renew(key: string, lease: Lease): Promise<boolean> {
     const renewed = await this.withHeld(key, lease, async held => {
       const [lockCas, item] = await Promise.all([
-        this.connection.set(key, this.lockKey(key), lockValue(lease), lease.ms, held.lockCas),
+        this.connection.set(key, this.lockKey(key), lockValue(lease), lockTtl(lease), held.lockCas),
         this.find(key),
       ]);
       return lockCas && item?.header.version === held.header.version ? { ...item, lockCas } : undefined;
@@ -140,7 +144,7 @@ export class MemcachedBackend implements SessionBackend {
       cas = await this.connection.set(key, this.itemKey(key), value, write.ttl, old.cas);
     }
     if (cas && lease) {
-      const lockCas = await this.connection.set(key, this.lockKey(key), lockValue(lease), lease.ms);
+      const lockCas = await this.connection.set(key, this.lockKey(key), lockValue(lease), lockTtl(lease));
       this.held.set(lease.token, { header, data: write.data, cas, lockCas: lockCas! });
     }
     return cas !== undefined;
@@ -161,14 +165,18 @@ export class MemcachedBackend implements SessionBackend {
         this.write(key, held, header, write.data),
         unlock
           ? this.connection.delete(key, this.lockKey(key), held.lockCas)
-          : this.connection.set(key, this.lockKey(key), lockValue(lease), lease.ms, held.lockCas),
+          : this.connection.set(key, this.lockKey(key), lockValue(lease), lockTtl(lease), held.lockCas),
       ]);
-      return cas && { header, data: write.data, cas, lockCas: lockCas as Buffer };
+      return cas && { header, data: write.data, cas, lockCas };
     });
-    if (saved && !unlock) {
-      this.held.set(lease.token, saved);
-    } else {
-      this.held.delete(lease.token);
+    if (saved?.lockCas instanceof Buffer) {
+      this.held.set(lease.token, { ...saved, lockCas: saved.lockCas });
+      return true;
+    }
+    this.held.delete(lease.token);
+    if (saved && !saved.lockCas) {
+      // A renewal that was under way has changed the lock's mark: now by its name.
+      await (unlock ? this.unlock(key, lease) : this.renew(key, lease));
     }
     return saved !== undefined;
   }
@@ -245,11 +253,11 @@ export class MemcachedBackend implements SessionBackend {
   private async takeOver(key: string, lease: Lease): Promise<Buffer | undefined> {
     const lock = await this.connection.get(key, this.lockKey(key));
     if (!lock) {
-      return this.connection.add(key, this.lockKey(key), lockValue(lease), lease.ms); // freed since
+      return this.connection.add(key, this.lockKey(key), lockValue(lease), lockTtl(lease)); // freed since
     }
     const until = Number(lock.value.split(' ')[1]);
     return tokenOf(lock) === lease.token || until <= Date.now()
-      ? this.connection.set(key, this.lockKey(key), lockValue(lease), lease.ms, lock.cas)
+      ? this.connection.set(key, this.lockKey(key), lockValue(lease), lockTtl(lease), lock.cas)
       : undefined;
   }
 
@@ -348,6 +356,7 @@ const toRecord = ({ header, data }: StoredItem): SessionRecord => ({
   expiresAt: header.expiresAt,
 });
 
+const lockTtl = (lease: Lease): number => lease.ms + LAPSED_LOCK_MS;
 const lockValue = (lease: Lease): string => `${lease.token} ${Date.now() + lease.ms}`;
 const tokenOf = (lock: MemcachedItem): string => lock.value.split(' ')[0]!;
 const newVersion = (): string => randomBytes(9).toString('base64url');
