@@ -3,13 +3,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { SessionStore, type Session, type SessionModuleOptions } from 'nest-sessions';
 import { ADAPTERS, startApp, type AdapterName, type TestApp } from '../support/app.js';
-import { startServer } from '../support/programs.js';
 import {
   Browser,
   Gate,
   lockCount,
   ScriptController,
-  SHARED_STORAGES,
   type StorageName,
   STORAGES,
   useStorages,
@@ -209,59 +207,3 @@ for (const storage of STORAGES) {
     });
   }
 }
-
-describe.each(SHARED_STORAGES)('invariant 1, no lost update: %s, four processes', storage => {
-  const servers: Awaited<ReturnType<typeof startServer>>[] = [];
-  let id: string;
-
-  const startAll = async (options: SessionModuleOptions) => {
-    const shared = await storageOptions(storage);
-    servers.push(
-      ...(await times(4, index =>
-        startServer('counter-server', {
-          ADAPTER: ADAPTERS[index % 2]!,
-          SESSION_OPTIONS: JSON.stringify({ ...shared, ...options }),
-          WORK_MS: '10',
-        }),
-      )),
-    );
-    const browser = new Browser(servers[0]!.url);
-    await browser.get('/count');
-    id = (await browser.cookie())!;
-    browser.close();
-  };
-  const stopAll = () => Promise.all(servers.splice(0).map(({ program }) => program.kill('SIGTERM')));
-
-  /** A client goes to another server with each request. */
-  const inTurns = (path: (key: string) => string) =>
-    times(CLIENTS, async client => {
-      const browsers = servers.map(({ url }) => new Browser(url, id));
-      for (let round = 0; round < ROUNDS; round++) {
-        const answer = await browsers[(client + round) % servers.length]!.get(path(`${client}-${round}`));
-        expect(answer.status).toBe(200);
-      }
-      browsers.forEach(browser => browser.close());
-    });
-  const read = async () => {
-    const browser = new Browser(servers[3]!.url, id);
-    const answer = await browser.get('/data');
-    browser.close();
-    return answer.json();
-  };
-
-  it("keeps 151 of 151 updates in CherryPy's test", async () => {
-    await startAll({});
-    await inTurns(() => '/count');
-    expect(await read()).toEqual({ count: 151 });
-    await stopAll();
-  });
-
-  it('explicit without a lock: merges 5 clients that write 30 keys each', async () => {
-    await startAll({ locking: 'explicit' });
-    await inTurns(key => `/set/${key}`);
-    const { count, ...others } = await read();
-    expect(count).toBe(1);
-    expect(Object.keys(others).sort()).toEqual(allKeys.toSorted());
-    await stopAll();
-  });
-});

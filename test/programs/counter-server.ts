@@ -1,9 +1,7 @@
-import 'reflect-metadata';
-import { Controller, Get, Module, Param } from '@nestjs/common';
-import { NestFactory } from '@nestjs/core';
-import { FastifyAdapter } from '@nestjs/platform-fastify';
+import { Controller, Get, Param } from '@nestjs/common';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Session, SessionsModule, type SessionModuleOptions } from 'nest-sessions';
+import { Session, type SessionModuleOptions } from 'nest-sessions';
+import { serve } from './serve.js';
 import { becomeUnprivileged } from './unprivileged.js';
 
 /**
@@ -16,7 +14,7 @@ import { becomeUnprivileged } from './unprivileged.js';
  *
  * Prints `listening <port>`, and `working` as a handler's work begins. SIGTERM closes the application: it prints `closed` and ends when nothing keeps it.
  */
-const { ADAPTER, STORAGE_PATH, SESSION_OPTIONS = '{}', WORK_MS, UNPRIVILEGED } = process.env;
+const { STORAGE_PATH, SESSION_OPTIONS = '{}', WORK_MS, UNPRIVILEGED } = process.env;
 const options: SessionModuleOptions = {
   ...(STORAGE_PATH ? { storageType: 'file', storagePath: STORAGE_PATH } : {}),
   ...JSON.parse(SESSION_OPTIONS),
@@ -66,18 +64,8 @@ class CounterController {
   }
 }
 
-@Module({ imports: [SessionsModule.forRoot(options)], controllers: [CounterController] })
-class CounterModule {}
-
-const settings = { logger: ['error', 'warn'] as ('error' | 'warn')[] };
-const app =
-  ADAPTER === 'fastify'
-    ? await NestFactory.create(CounterModule, new FastifyAdapter(), settings)
-    : await NestFactory.create(CounterModule, settings);
-// Not enableShutdownHooks(): that ends the process itself, whatever handles are left.
-process.once('SIGTERM', () => void app.close().then(() => console.log('closed')));
-await app.listen(0, '127.0.0.1');
+const port = await serve(CounterController, options);
 if (UNPRIVILEGED) {
   becomeUnprivileged();
 }
-console.log(`listening ${app.getHttpServer().address().port}`);
+console.log(`listening ${port}`);

@@ -3,11 +3,21 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterAll } from 'vitest';
+import type { SessionModuleOptions } from 'nest-sessions';
+import { ADAPTERS, type AdapterName } from './app.js';
 import { buildPrograms } from './build-programs.js';
+import { times } from './times.js';
 
 export interface Exit {
   code: number | null;
   signal: NodeJS.Signals | null;
+}
+
+/** A program that serves HTTP. */
+export interface ServerProgram {
+  program: Program;
+  /** Like http://127.0.0.1:41234 */
+  url: string;
 }
 
 const running = new Set<ChildProcess>();
@@ -23,7 +33,7 @@ export class Program {
   /** Resolves when the process is gone and all its output is here. */
   readonly exited: Promise<Exit>;
   private exit: Exit | undefined;
-  private onChange = () => {};
+  private readonly waiters = new Set<() => void>();
 
   constructor(
     private readonly name: string,
@@ -32,7 +42,7 @@ export class Program {
     running.add(process);
     createInterface({ input: process.stdout! }).on('line', line => {
       this.lines.push(line);
-      this.onChange();
+      this.wakeUp();
     });
     process.stderr!.setEncoding('utf8').on('data', (text: string) => {
       this.stderr += text;
@@ -40,7 +50,7 @@ export class Program {
     this.exited = once(process, 'close').then(([code, signal]) => {
       running.delete(process);
       this.exit = { code, signal };
-      this.onChange();
+      this.wakeUp();
       return this.exit;
     });
   }
@@ -49,6 +59,11 @@ export class Program {
   kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<Exit> {
     this.process.kill(signal);
     return this.exited;
+  }
+
+  /** SIGSTOP and SIGCONT: it hangs, and goes on. */
+  signal(signal: 'SIGSTOP' | 'SIGCONT'): void {
+    this.process.kill(signal);
   }
 
   /** The first line that fits, printed already or yet to come. @throws if the program ends without it */
@@ -76,12 +91,18 @@ export class Program {
 
   private nextChange(timeoutMs: number): Promise<void> {
     return new Promise(resolve => {
-      const timer = setTimeout(resolve, timeoutMs);
-      this.onChange = () => {
+      const wake = () => {
         clearTimeout(timer);
+        this.waiters.delete(wake);
         resolve();
       };
+      const timer = setTimeout(wake, timeoutMs);
+      this.waiters.add(wake);
     });
+  }
+
+  private wakeUp(): void {
+    this.waiters.forEach(wake => wake());
   }
 }
 
@@ -96,11 +117,21 @@ export async function startProgram(name: string, env: Record<string, string> = {
 }
 
 /** Starts a program that serves HTTP and prints `listening <port>`. */
-export async function startServer(
-  name: string,
-  env: Record<string, string> = {},
-): Promise<{ program: Program; url: string }> {
+export async function startServer(name: string, env: Record<string, string> = {}): Promise<ServerProgram> {
   const program = await startProgram(name, env);
   const [, port] = await program.waitForLine(/^listening (\d+)$/);
   return { program, url: `http://127.0.0.1:${port}` };
+}
+
+/** Processes that share one storage, with Express and Fastify in turns. */
+export function startSessionServers(count: number, options: SessionModuleOptions): Promise<ServerProgram[]> {
+  return times(count, index => startSessionServer(options, ADAPTERS[index % 2]!));
+}
+
+/** A process that does to sessions what a test asks for. */
+export function startSessionServer(
+  options: SessionModuleOptions,
+  adapter: AdapterName,
+): Promise<ServerProgram> {
+  return startServer('session-server', { ADAPTER: adapter, SESSION_OPTIONS: JSON.stringify(options) });
 }
