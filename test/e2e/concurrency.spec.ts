@@ -1,17 +1,10 @@
 import { randomInt } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { SessionStore, type Session, type SessionModuleOptions } from 'nest-sessions';
-import { ADAPTERS, startApp, type AdapterName, type TestApp } from '../support/app.js';
-import {
-  Browser,
-  Gate,
-  lockCount,
-  ScriptController,
-  type StorageName,
-  STORAGES,
-  useStorages,
-} from '../support/scripts.js';
+import { beforeAll, describe, expect, it } from 'vitest';
+import type { Session, SessionStore } from 'nest-sessions';
+import { SETUPS, startApp } from '../support/app.js';
+import { Browser, Gate, lockCount, ScriptController, useServer, useStorages } from '../support/scripts.js';
+import { times } from '../support/times.js';
 
 const CLIENTS = 5;
 const ROUNDS = 30;
@@ -22,9 +15,6 @@ async function increment(session: Session) {
   await sleep(10);
   session.set('count', count + 1);
 }
-
-const times = <T>(count: number, make: (index: number) => Promise<T>) =>
-  Promise.all(Array.from({ length: count }, (_, index) => make(index)));
 
 /** CherryPy's test: clients that each do one request after the other. */
 const inClients = (url: string, id: string, request: (browser: Browser, key: string) => Promise<unknown>) =>
@@ -40,170 +30,159 @@ const allKeys = Array.from({ length: CLIENTS }, (_, client) =>
   Array.from({ length: ROUNDS }, (_, round) => `${client}-${round}`),
 ).flat();
 
-const storageOptions = useStorages();
+describe.each(SETUPS)('invariant 1, no lost update: $storage, $adapter', setup => {
+  const server = useServer(setup);
+  let store: SessionStore;
+  let id: string;
+  const stored = async () => (await store.get(id))!.data;
 
-const start = async (adapter: AdapterName, storage: StorageName, options: SessionModuleOptions = {}) =>
-  startApp({
-    adapter,
-    sessions: { ...(await storageOptions(storage)), ...options },
-    controllers: [ScriptController],
+  beforeAll(() => {
+    ({ store } = server);
   });
 
-for (const storage of STORAGES) {
-  for (const adapter of ADAPTERS) {
-    describe(`invariant 1, no lost update: ${storage}, ${adapter}`, () => {
-      let server: TestApp;
-      let store: SessionStore;
-      let id: string;
-      const stored = async () => (await store.get(id))!.data;
+  /** The one increment that creates the session. */
+  const first = async () => {
+    const browser = new Browser(server.url);
+    await browser.value(increment);
+    id = (await browser.cookie())!;
+    browser.close();
+  };
 
-      beforeAll(async () => {
-        server = await start(adapter, storage);
-        store = server.app.get(SessionStore);
-      });
-      afterAll(() => server.close());
+  it("keeps 151 of 151 updates in CherryPy's test", async () => {
+    await first();
+    await inClients(server.url, id, browser => browser.value(increment));
+    expect(await stored()).toEqual({ count: 151 });
+  });
 
-      /** The one increment that creates the session. */
-      const first = async () => {
-        const browser = new Browser(server.url);
-        await browser.value(increment);
-        id = (await browser.cookie())!;
-        browser.close();
-      };
+  it('keeps 151 of 151 updates with explicit locks', async () => {
+    await first();
+    const lockedIncrement = async (session: Session) => {
+      await session.acquireLock();
+      await increment(session);
+    };
+    await inClients(server.url, id, browser => browser.value(lockedIncrement, 'explicit'));
+    expect(await stored()).toEqual({ count: 151 });
+  });
 
-      it("keeps 151 of 151 updates in CherryPy's test", async () => {
-        await first();
-        await inClients(server.url, id, browser => browser.value(increment));
-        expect(await stored()).toEqual({ count: 151 });
-      });
+  it('explicit without a lock: merges 5 clients that write 30 keys each', async () => {
+    await first();
+    await inClients(server.url, id, (browser, key) =>
+      browser.value(async session => {
+        await sleep(10);
+        session.set(key, 'kept');
+      }, 'explicit'),
+    );
+    const keys = Object.keys(await stored()).filter(key => key !== 'count');
+    expect(keys.sort()).toEqual(allKeys.toSorted());
+  });
 
-      it('keeps 151 of 151 updates with explicit locks', async () => {
-        await first();
-        const lockedIncrement = async (session: Session) => {
-          await session.acquireLock();
-          await increment(session);
-        };
-        await inClients(server.url, id, browser => browser.value(lockedIncrement, 'explicit'));
-        expect(await stored()).toEqual({ count: 151 });
-      });
-
-      it('explicit without a lock: merges 5 clients that write 30 keys each', async () => {
-        await first();
-        await inClients(server.url, id, (browser, key) =>
-          browser.value(async session => {
-            await sleep(10);
-            session.set(key, 'kept');
-          }, 'explicit'),
-        );
-        const keys = Object.keys(await stored()).filter(key => key !== 'count');
-        expect(keys.sort()).toEqual(allKeys.toSorted());
-      });
-
-      it('explicit without a lock: merges keys, removals, owner and timeout of requests at the same time', async () => {
-        await first();
-        await store.update(id, session => session.update({ old: 1, list: ['a'] }));
-        const everyoneHasRead = new Gate();
-        let readers = 0;
-        const changes: ((session: Session) => unknown)[] = [
-          session => (session.owner = 'ada'),
-          session => (session.timeout = 90),
-          session => session.delete('old'),
-          session => session.get('list').push('b'),
-          session => session.set('new', 1),
-        ];
-        await times(changes.length, async index => {
-          const browser = new Browser(server.url, id);
-          await browser.value(async session => {
-            session.get('count');
-            if (++readers === changes.length) {
-              everyoneHasRead.open();
-            }
-            await everyoneHasRead.opened;
-            changes[index]!(session);
-          }, 'explicit');
-          browser.close();
-        });
-        const browser = new Browser(server.url, id);
-        expect(
-          await browser.value(session => [session.toJSON(), session.owner, session.timeout], 'read'),
-        ).toEqual([{ count: 1, list: ['a', 'b'], new: 1 }, 'ada', 90]);
-        browser.close();
-      });
-
-      it('counts 100 clients at once', async () => {
-        await first();
-        await times(100, async () => {
-          const browser = new Browser(server.url, id);
-          await browser.value(increment);
-          browser.close();
-        });
-        expect(await stored()).toEqual({ count: 101 });
-      });
-
-      it('a client that disconnects while it waits neither blocks the rest nor leaks its place', async () => {
-        await first();
-        let completed = 1;
-        const counted = async (session: Session) => {
-          await increment(session);
-          completed++;
-        };
-        const answers = await times(100, async index => {
-          const browser = new Browser(server.url, id);
-          const signal = index % 3 === 0 ? AbortSignal.timeout(randomInt(600)) : undefined;
-          // An abort destroys the socket.
-          const status = await browser.run(counted, 'run', { signal }).then(
-            answer => answer.status,
-            () => 'hung up',
-          );
-          browser.close();
-          return status;
-        });
-        // Every client that stayed was served.
-        expect(answers.filter((status, index) => index % 3 !== 0 && status !== 200)).toEqual([]);
-        await expect.poll(() => lockCount(server), { timeout: 5000 }).toBe(0);
-        expect(await stored()).toEqual({ count: completed });
-        // Some did hang up while they waited, and their handlers never ran.
-        expect(completed).toBeLessThan(101);
-        // The lock is free: a request gets it at once.
-        const browser = new Browser(server.url, id);
-        await browser.value(increment);
-        expect(await stored()).toEqual({ count: completed + 1 });
-        browser.close();
-      });
-
-      it('update(id) and requests at the same time take turns', async () => {
-        await first();
-        await Promise.all([
-          inClients(server.url, id, browser => browser.value(increment)),
-          times(50, () => store.update(id, increment)),
-        ]);
-        expect(await stored()).toEqual({ count: 201 });
-        await expect.poll(() => lockCount(server)).toBe(0);
-      });
-
-      it('lockTimeout: who waits too long is answered 503 with Retry-After, and the holder is unaffected', async () => {
-        const impatient = await start(adapter, storage, { lockTimeout: 0.1 });
-        const holder = new Browser(impatient.url);
-        await holder.value(increment);
-        const other = new Browser(impatient.url, await holder.cookie());
-        const [started, refused] = [new Gate(), new Gate()];
-        const holding = holder.value(async session => {
-          started.open();
-          await refused.opened;
-          await increment(session);
-        });
-        await started.opened;
-        const answer = await other.run(increment);
-        refused.open();
-        await holding;
-        expect(answer.status).toBe(503);
-        expect(answer.headers['retry-after']).toBe('1');
-        expect(answer.setCookies).toEqual([]);
-        expect(await other.value(session => session.get('count'))).toBe(2);
-        holder.close();
-        other.close();
-        await impatient.close();
-      });
+  it('explicit without a lock: merges keys, removals, owner and timeout of requests at the same time', async () => {
+    await first();
+    await store.update(id, session => session.update({ old: 1, list: ['a'] }));
+    const everyoneHasRead = new Gate();
+    let readers = 0;
+    const changes: ((session: Session) => unknown)[] = [
+      session => (session.owner = 'ada'),
+      session => (session.timeout = 90),
+      session => session.delete('old'),
+      session => session.get('list').push('b'),
+      session => session.set('new', 1),
+    ];
+    await times(changes.length, async index => {
+      const browser = new Browser(server.url, id);
+      await browser.value(async session => {
+        session.get('count');
+        if (++readers === changes.length) {
+          everyoneHasRead.open();
+        }
+        await everyoneHasRead.opened;
+        changes[index]!(session);
+      }, 'explicit');
+      browser.close();
     });
-  }
-}
+    const browser = new Browser(server.url, id);
+    expect(
+      await browser.value(session => [session.toJSON(), session.owner, session.timeout], 'read'),
+    ).toEqual([{ count: 1, list: ['a', 'b'], new: 1 }, 'ada', 90]);
+    browser.close();
+  });
+
+  it('counts 100 clients at once', async () => {
+    await first();
+    await times(100, async () => {
+      const browser = new Browser(server.url, id);
+      await browser.value(increment);
+      browser.close();
+    });
+    expect(await stored()).toEqual({ count: 101 });
+  });
+
+  it('a client that disconnects while it waits neither blocks the rest nor leaks its place', async () => {
+    await first();
+    let completed = 1;
+    const counted = async (session: Session) => {
+      await increment(session);
+      completed++;
+    };
+    const answers = await times(100, async index => {
+      const browser = new Browser(server.url, id);
+      const signal = index % 3 === 0 ? AbortSignal.timeout(randomInt(600)) : undefined;
+      // An abort destroys the socket.
+      const status = await browser.run(counted, 'run', { signal }).then(
+        answer => answer.status,
+        () => 'hung up',
+      );
+      browser.close();
+      return status;
+    });
+    // Every client that stayed was served.
+    expect(answers.filter((status, index) => index % 3 !== 0 && status !== 200)).toEqual([]);
+    await expect.poll(() => lockCount(server), { timeout: 5000 }).toBe(0);
+    expect(await stored()).toEqual({ count: completed });
+    // Some did hang up while they waited, and their handlers never ran.
+    expect(completed).toBeLessThan(101);
+    // The lock is free: a request gets it at once.
+    const browser = new Browser(server.url, id);
+    await browser.value(increment);
+    expect(await stored()).toEqual({ count: completed + 1 });
+    browser.close();
+  });
+
+  it('update(id) and requests at the same time take turns', async () => {
+    await first();
+    await Promise.all([
+      inClients(server.url, id, browser => browser.value(increment)),
+      times(50, () => store.update(id, increment)),
+    ]);
+    expect(await stored()).toEqual({ count: 201 });
+    await expect.poll(() => lockCount(server)).toBe(0);
+  });
+
+  it('lockTimeout: who waits too long is answered 503 with Retry-After, and the holder is unaffected', async () => {
+    const impatient = await startApp({
+      ...setup,
+      sessions: { lockTimeout: 0.1 },
+      controllers: [ScriptController],
+    });
+    const holder = new Browser(impatient.url);
+    await holder.value(increment);
+    const other = new Browser(impatient.url, await holder.cookie());
+    const [started, refused] = [new Gate(), new Gate()];
+    const holding = holder.value(async session => {
+      started.open();
+      await refused.opened;
+      await increment(session);
+    });
+    await started.opened;
+    const answer = await other.run(increment);
+    refused.open();
+    await holding;
+    expect(answer.status).toBe(503);
+    expect(answer.headers['retry-after']).toBe('1');
+    expect(answer.setCookies).toEqual([]);
+    expect(await other.value(session => session.get('count'))).toBe(2);
+    holder.close();
+    other.close();
+    await impatient.close();
+  });
+});

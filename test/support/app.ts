@@ -1,20 +1,44 @@
 import type { DynamicModule, INestApplication, Provider, Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
-import { SessionsModule, type SessionModuleOptions } from 'nest-sessions';
+import { SESSION_BACKEND, SessionsModule, SessionStore, type SessionModuleOptions } from 'nest-sessions';
+import { inLong } from './long.js';
+import { countStored, newStorage, STORAGES, type StorageName } from './storages.js';
 
 export type AdapterName = 'express' | 'fastify';
 export const ADAPTERS: AdapterName[] = ['express', 'fastify'];
+
+/** What one and the same test runs on. */
+export interface Setup {
+  storage: StorageName;
+  adapter: AdapterName;
+}
+/** Every storage on every adapter. */
+export const ALL_SETUPS: Setup[] = STORAGES.flatMap(storage =>
+  ADAPTERS.map(adapter => ({ storage, adapter })),
+);
+/** The same in the long proof. In `npm test`: every storage and every adapter, but not each on each. */
+export const SETUPS: Setup[] = inLong(ALL_SETUPS, [
+  { storage: 'ram', adapter: 'express' },
+  { storage: 'file', adapter: 'fastify' },
+  { storage: 'postgresql', adapter: 'express' },
+  { storage: 'memcached', adapter: 'fastify' },
+]);
 
 export interface TestApp {
   app: INestApplication;
   /** Like http://127.0.0.1:41234 */
   url: string;
+  store: SessionStore;
+  /** How many sessions are stored. */
+  stored(): Promise<number>;
   close(): Promise<void>;
 }
 
 export interface TestAppOptions {
   adapter?: AdapterName;
+  /** A new one, with nothing in it. */
+  storage?: StorageName;
   sessions?: SessionModuleOptions;
   controllers?: Type[];
   providers?: Provider[];
@@ -26,10 +50,11 @@ export interface TestAppOptions {
 
 /** A Nest application with sessions that listens on a free port. */
 export async function startApp(options: TestAppOptions): Promise<TestApp> {
+  const sessions = { ...(await newStorage(options.storage ?? 'ram')), ...options.sessions };
   class TestModule {}
   const module: DynamicModule = {
     module: TestModule,
-    imports: [SessionsModule.forRoot(options.sessions ?? {}), ...(options.imports ?? [])],
+    imports: [SessionsModule.forRoot(sessions), ...(options.imports ?? [])],
     controllers: options.controllers ?? [],
     providers: options.providers ?? [],
   };
@@ -41,5 +66,11 @@ export async function startApp(options: TestAppOptions): Promise<TestApp> {
   await options.prepare?.(app);
   await app.listen(0, '127.0.0.1');
   const { port } = app.getHttpServer().address();
-  return { app, url: `http://127.0.0.1:${port}`, close: () => app.close() };
+  return {
+    app,
+    url: `http://127.0.0.1:${port}`,
+    store: app.get(SessionStore),
+    stored: () => countStored(app.get(SESSION_BACKEND), sessions),
+    close: () => app.close(),
+  };
 }

@@ -1,14 +1,11 @@
 import { Controller, Get, Param } from '@nestjs/common';
-import { randomBytes } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterAll, beforeAll } from 'vitest';
-import { Session, SessionLocking, SkipSession, type SessionModuleOptions } from 'nest-sessions';
+import { afterAll, afterEach, beforeAll, expect } from 'vitest';
+import { Session, SessionLocking, SkipSession } from 'nest-sessions';
 import { SessionManager } from '../../lib/session/session-manager.js';
 import { Client, type Answer, type RequestOptions } from './client.js';
-import type { TestApp } from './app.js';
-import { memcachedServers, postgresqlUrl } from './servers.js';
+import { startApp, type TestApp, type TestAppOptions } from './app.js';
+import { newStorage } from './storages.js';
+export { SHARED_STORAGES, type StorageName } from './storages.js';
 
 /** What a handler does, written where the test is. */
 export type Script = (session: Session) => unknown;
@@ -97,32 +94,18 @@ export class Browser extends Client {
   }
 }
 
-export type StorageName = 'ram' | 'file' | 'postgresql' | 'memcached';
-export const STORAGES: StorageName[] = ['ram', 'file'];
-export const ALL_STORAGES: StorageName[] = [...STORAGES, 'postgresql', 'memcached'];
-/** Those that several processes can share. */
-export const SHARED_STORAGES = ALL_STORAGES.filter(storage => storage !== 'ram');
+/** For `newStorage`. */
+export const useStorages = () => newStorage;
 
-/** Gives the options of a storage with nothing in it: a new folder, table or prefix. */
-export function useStorages(): (storageType: StorageName) => Promise<SessionModuleOptions> {
-  let root: string;
+/** A server for the tests of a describe, by default one that runs scripts. No test may leave a lock behind. */
+export function useServer(options: TestAppOptions): TestApp {
+  const server = {} as TestApp;
   beforeAll(async () => {
-    root = await mkdtemp(join(tmpdir(), 'nest-sessions-'));
+    Object.assign(server, await startApp({ controllers: [ScriptController], ...options }));
   });
-  afterAll(() => rm(root, { recursive: true, force: true }));
-  return async storageType => {
-    const name = randomBytes(6).toString('hex');
-    switch (storageType) {
-      case 'ram':
-        return {};
-      case 'file':
-        return { storageType, storagePath: await mkdtemp(join(root, 'storage-')) };
-      case 'postgresql':
-        return { storageType, url: await postgresqlUrl(), tableName: `sessions_${name}` };
-      case 'memcached':
-        return { storageType, servers: await memcachedServers(), keyPrefix: `${name}:` };
-    }
-  };
+  afterEach(() => expect.poll(() => lockCount(server)).toBe(0));
+  afterAll(() => server.close());
+  return server;
 }
 
 /** Opened once, by one side; the other side waits for it. */

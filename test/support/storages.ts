@@ -1,0 +1,83 @@
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll } from 'vitest';
+import type { ModuleRef } from '@nestjs/core';
+import type { SessionBackend, SessionModuleOptions } from 'nest-sessions';
+import { resolveSessionOptions } from '../../lib/options/resolve-options.js';
+import { createBackend } from '../../lib/storage/create-backend.js';
+import { memcachedServers, postgresqlUrl } from './servers.js';
+
+export type StorageName = 'ram' | 'file' | 'postgresql' | 'memcached';
+export const STORAGES: StorageName[] = ['ram', 'file', 'postgresql', 'memcached'];
+/** Those that several processes can share. */
+export const SHARED_STORAGES = STORAGES.filter(storage => storage !== 'ram');
+
+const folders: string[] = [];
+afterAll(async () => {
+  await Promise.all(folders.splice(0).map(folder => rm(folder, { recursive: true, force: true })));
+});
+
+/** The options of a storage with nothing in it: a new folder, table or prefix. */
+export async function newStorage(storageType: StorageName): Promise<SessionModuleOptions> {
+  const name = randomBytes(6).toString('hex');
+  switch (storageType) {
+    case 'ram':
+      return {};
+    case 'file': {
+      const storagePath = await mkdtemp(join(tmpdir(), 'nest-sessions-'));
+      folders.push(storagePath);
+      return { storageType, storagePath };
+    }
+    case 'postgresql':
+      return { storageType, url: await postgresqlUrl(), tableName: `sessions_${name}` };
+    case 'memcached':
+      return { storageType, servers: await memcachedServers(), keyPrefix: `${name}:` };
+  }
+}
+
+/** The backend of a storage with nothing in it, which a test hands to the module, and closes. */
+export async function openBackend(storageType: StorageName): Promise<SessionBackend> {
+  const options = resolveSessionOptions(await newStorage(storageType));
+  return createBackend(options, {} as ModuleRef); // which is for classes only
+}
+
+/** How many sessions are stored: as the backend counts them, or, where it cannot, by the items that there are. */
+export async function countStored(
+  backend: SessionBackend,
+  { servers, keyPrefix }: SessionModuleOptions,
+): Promise<number> {
+  if (backend.count) {
+    return backend.count();
+  }
+  const items = (await Promise.all(String(servers).split(',').map(listItems))).flat();
+  const keys = items.filter(item => item.startsWith(keyPrefix!)).map(item => item.slice(keyPrefix!.length));
+  // A lock's item is no session, and memcached may keep an expired one for a second or two.
+  const records = await Promise.all(keys.map(key => backend.read(key)));
+  return records.filter(Boolean).length;
+}
+
+/** The keys of all items of a memcached server. It tells them in its text protocol, which memjs does not speak. */
+async function listItems(server: string): Promise<string[]> {
+  const [host, port = '11211'] = server.split(':');
+  let text = '';
+  const socket = connect(Number(port), host);
+  socket.setEncoding('utf8').write('lru_crawler metadump all\r\n');
+  for await (const chunk of socket) {
+    text += chunk;
+    if (/^(END|BUSY.*|\w*ERROR.*)\r\n/m.test(text)) {
+      break;
+    }
+  }
+  if (text.startsWith('BUSY')) {
+    await sleep(5); // it lists for somebody else
+    return listItems(server);
+  }
+  if (!text.endsWith('END\r\n')) {
+    throw new Error(`memcached does not list its items: ${text.slice(-100)}`);
+  }
+  return Array.from(text.matchAll(/^key=(\S+)/gm), ([, key]) => decodeURIComponent(key!));
+}
