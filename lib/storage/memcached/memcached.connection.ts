@@ -18,6 +18,8 @@ const NOTHING: Buffer = Buffer.alloc(0);
 const MAX_SEQ = 2 ** 31 - 2;
 /** Seconds up to which memcached reads an expiration as from now; beyond, it must be a date. */
 const MAX_RELATIVE = 30 * 24 * 60 * 60;
+/** The last date there is for an expiration, in 2106. */
+const MAX_EXPIRATION = 2 ** 32 - 1;
 
 export interface MemcachedConnectionOptions {
   /** Like `localhost:11211`, several with commas in between. */
@@ -223,6 +225,7 @@ function requireStatus(status: number, ...allowed: number[]): void {
 function toExtras(ttlMs: number): Buffer {
   const seconds = Math.ceil(ttlMs / 1000) + 1;
   const extras = Buffer.alloc(8);
-  extras.writeUInt32BE(seconds > MAX_RELATIVE ? Math.floor(Date.now() / 1000) + seconds : seconds, 4);
+  const expiration = seconds > MAX_RELATIVE ? Math.floor(Date.now() / 1000) + seconds : seconds;
+  extras.writeUInt32BE(Math.min(expiration, MAX_EXPIRATION), 4);
   return extras;
 }
