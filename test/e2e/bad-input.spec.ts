@@ -1,12 +1,12 @@
 import { Controller, Get } from '@nestjs/common';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { Session, SessionStore } from 'nest-sessions';
-import { RamBackend } from '../../lib/storage/ram/ram.backend.js';
-import { ADAPTERS, startApp, type TestApp } from '../support/app.js';
+import { Session, SessionStore, type SessionBackend } from 'nest-sessions';
+import { SETUPS, startApp, type TestApp } from '../support/app.js';
 import { sendRaw } from '../support/client.js';
 import { countCalls } from '../support/count-calls.js';
 import { RecordingLogger } from '../support/recording-logger.js';
 import { sessionCookie } from '../support/set-cookies.js';
+import { openBackend } from '../support/storages.js';
 
 @Controller()
 class InputController {
@@ -103,68 +103,78 @@ const BAD_SIGNED: CookieCase[] = [
 
 const idOf = (signed: string): string => /s%3A(.*)\./.exec(signed)![1]!;
 
-for (const adapter of ADAPTERS) {
+for (const { storage, adapter } of SETUPS) {
   describe.each([
     { secret: undefined, cases: [...ALWAYS_BAD, ...BAD_UNSIGNED] },
     { secret: ['new', 'old'], cases: [...ALWAYS_BAD, ...BAD_SIGNED] },
-  ])(`invariant 8, a bad cookie costs nothing: ${adapter}, secret $secret`, ({ secret, cases }) => {
-    const { backend, calls } = countCalls(new RamBackend(100));
-    const logger = new RecordingLogger();
-    let started: TestApp;
-    let real: string;
-    const send = (path: string, cookie: string) => sendRaw(started.url + path, { headers: { cookie } });
+  ])(
+    `invariant 8, a bad cookie costs nothing: ${storage}, ${adapter}, secret $secret`,
+    ({ secret, cases }) => {
+      const logger = new RecordingLogger();
+      let backend: SessionBackend;
+      let calls: string[];
+      let started: TestApp;
+      let real: string;
+      const send = (path: string, cookie: string) => sendRaw(started.url + path, { headers: { cookie } });
 
-    beforeAll(async () => {
-      started = await startApp({
-        adapter,
-        sessions: { storageType: backend, debug: true, ...(secret && { secret }) },
-        controllers: [InputController],
-        prepare: app => app.useLogger(logger),
+      beforeAll(async () => {
+        backend = await openBackend(storage);
+        const counted = countCalls(backend);
+        ({ calls } = counted);
+        started = await startApp({
+          adapter,
+          sessions: { storageType: counted.backend, debug: true, ...(secret && { secret }) },
+          controllers: [InputController],
+          prepare: app => app.useLogger(logger),
+        });
+        real = sessionCookie(await sendRaw(`${started.url}/write`))!.cookieString();
       });
-      real = sessionCookie(await sendRaw(`${started.url}/write`))!.cookieString();
-    });
-    beforeEach(() => {
-      calls.length = 0;
-      logger.forget();
-    });
-    afterAll(() => started.close());
+      beforeEach(() => {
+        calls.length = 0;
+        logger.forget();
+      });
+      afterAll(async () => {
+        await started.close();
+        await backend.close();
+      });
 
-    it.each([
-      ...ABSENT.map(([title, cookie]) => ({ title, cookie, missing: false })),
-      ...cases.map(([title, cookie]) => ({ title, cookie, missing: true })),
-    ])('$title', async ({ cookie, missing }) => {
-      const value = cookie(real);
-      for (const path of ['/look', '/peek']) {
-        const answer = await send(path, value);
-        expect(answer.status).toBe(200);
-        expect(answer.json()).toEqual({ isNew: true, missing, originalId: null, size: 0 });
-        expect(answer.setCookies).toEqual([]);
-      }
-      cookieAtHand = value;
-      expect((await send('/handshake', value)).json()).toEqual({ found: null });
-      expect(calls).toEqual([]);
-      expect(logger.aboveDebug).toEqual([]);
-    });
+      it.each([
+        ...ABSENT.map(([title, cookie]) => ({ title, cookie, missing: false })),
+        ...cases.map(([title, cookie]) => ({ title, cookie, missing: true })),
+      ])('$title', async ({ cookie, missing }) => {
+        const value = cookie(real);
+        for (const path of ['/look', '/peek']) {
+          const answer = await send(path, value);
+          expect(answer.status).toBe(200);
+          expect(answer.json()).toEqual({ isNew: true, missing, originalId: null, size: 0 });
+          expect(answer.setCookies).toEqual([]);
+        }
+        cookieAtHand = value;
+        expect((await send('/handshake', value)).json()).toEqual({ found: null });
+        expect(calls).toEqual([]);
+        expect(logger.aboveDebug).toEqual([]);
+      });
 
-    it('the client of a bad cookie can start a session', async () => {
-      const answer = await send('/write', 'session_id=%E0%A4%A');
-      expect(answer.json()).toMatchObject({ isNew: true });
-      expect(sessionCookie(answer)!.value).toContain(answer.json().id);
-      expect(calls).toEqual(['create']);
-    });
+      it('the client of a bad cookie can start a session', async () => {
+        const answer = await send('/write', 'session_id=%E0%A4%A');
+        expect(answer.json()).toMatchObject({ isNew: true });
+        expect(sessionCookie(answer)!.value).toContain(answer.json().id);
+        expect(calls).toEqual(['create']);
+      });
 
-    it('good ones next to anything are used, so the cases above can fail', async () => {
-      for (const cookie of [
-        real,
-        `a=1; ${real}; b=2`,
-        `session_id2=${A};${real}`,
-        real.replace(/=(.*)/, '="$1"'),
-      ]) {
-        expect((await send('/look', cookie)).json()).toMatchObject({ isNew: false, size: 1 });
-      }
-      expect(calls).toContain('lock');
-      expect(logger.aboveDebug).toEqual([]);
-      expect(logger.debugged.join()).toContain('lock');
-    });
-  });
+      it('good ones next to anything are used, so the cases above can fail', async () => {
+        for (const cookie of [
+          real,
+          `a=1; ${real}; b=2`,
+          `session_id2=${A};${real}`,
+          real.replace(/=(.*)/, '="$1"'),
+        ]) {
+          expect((await send('/look', cookie)).json()).toMatchObject({ isNew: false, size: 1 });
+        }
+        expect(calls).toContain('lock');
+        expect(logger.aboveDebug).toEqual([]);
+        expect(logger.debugged.join()).toContain('lock');
+      });
+    },
+  );
 }

@@ -1,7 +1,7 @@
 import { Controller, Get } from '@nestjs/common';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { Session, type SessionModuleOptions } from 'nest-sessions';
-import { ADAPTERS, startApp } from '../support/app.js';
+import { SETUPS, startApp } from '../support/app.js';
 import { sendRaw } from '../support/client.js';
 import { sessionCookie, setCookies } from '../support/set-cookies.js';
 
@@ -119,48 +119,46 @@ afterAll(() => {
   vi.useRealTimers();
 });
 
-for (const adapter of ADAPTERS) {
+describe.each(SETUPS)('cookie attributes: $storage, $adapter', setup => {
   const write = async (sessions: SessionModuleOptions, headers: Record<string, string | string[]> = {}) => {
-    const { url, close } = await startApp({ adapter, sessions, controllers: [WriteController] });
+    const { url, close } = await startApp({ ...setup, sessions, controllers: [WriteController] });
     const answer = await sendRaw(`${url}/write`, { headers });
     await close();
     expect(answer.status).toBe(200);
     return answer;
   };
 
-  describe(`cookie attributes: ${adapter}`, () => {
-    it.each(CASES)('%s', async (_title, options, overrides) => {
-      const expected = { ...DEFAULTS, ...overrides };
-      const answer = await write(options);
-      const [cookie] = setCookies(answer);
-      const { key, path, domain, maxAge, secure, httpOnly, sameSite } = cookie!;
-      const extensions = (cookie!.extensions ?? []).sort();
-      expect({ key, path, domain, maxAge, secure, httpOnly, sameSite, extensions }).toEqual(expected);
-      expect(cookie!.expires).toEqual(
-        expected.maxAge === null ? 'Infinity' : new Date(NOW + expected.maxAge * 1000),
-      );
-      expect(decodeURIComponent(cookie!.value)).toContain(answer.json().id);
-      expect(answer.setCookies).toHaveLength(1);
-    });
-
-    it('pathHeader: the path is what the header says, / without it', async () => {
-      expect(sessionCookie(await write({ pathHeader: 'X-Base-Path' }))!.path).toBe('/');
-      const answer = await write({ pathHeader: 'X-Base-Path' }, { 'x-base-path': '/tenant/a%20b' });
-      expect(sessionCookie(answer)!.path).toBe('/tenant/a%20b');
-    });
-
-    it.each(HOSTILE_PATHS)(
-      'pathHeader: a hostile value never reaches Set-Cookie: %s',
-      async (_title, value) => {
-        const answer = await write({ pathHeader: 'x-base-path' }, { 'x-base-path': value });
-        const plain = await write({});
-        const withoutValue = (text: string) => text.replace(/=[^;]*/, '');
-        expect(answer.setCookies.map(withoutValue)).toEqual(plain.setCookies.map(withoutValue));
-      },
+  it.each(CASES)('%s', async (_title, options, overrides) => {
+    const expected = { ...DEFAULTS, ...overrides };
+    const answer = await write(options);
+    const [cookie] = setCookies(answer);
+    const { key, path, domain, maxAge, secure, httpOnly, sameSite } = cookie!;
+    const extensions = (cookie!.extensions ?? []).sort();
+    expect({ key, path, domain, maxAge, secure, httpOnly, sameSite, extensions }).toEqual(expected);
+    expect(cookie!.expires).toEqual(
+      expected.maxAge === null ? 'Infinity' : new Date(NOW + expected.maxAge * 1000),
     );
-
-    it('the header that pathHeader would name means nothing without the option', async () => {
-      expect(sessionCookie(await write({}, { 'x-base-path': '/shop' }))!.path).toBe('/');
-    });
+    expect(decodeURIComponent(cookie!.value)).toContain(answer.json().id);
+    expect(answer.setCookies).toHaveLength(1);
   });
-}
+
+  it('pathHeader: the path is what the header says, / without it', async () => {
+    expect(sessionCookie(await write({ pathHeader: 'X-Base-Path' }))!.path).toBe('/');
+    const answer = await write({ pathHeader: 'X-Base-Path' }, { 'x-base-path': '/tenant/a%20b' });
+    expect(sessionCookie(answer)!.path).toBe('/tenant/a%20b');
+  });
+
+  it.each(HOSTILE_PATHS)(
+    'pathHeader: a hostile value never reaches Set-Cookie: %s',
+    async (_title, value) => {
+      const answer = await write({ pathHeader: 'x-base-path' }, { 'x-base-path': value });
+      const plain = await write({});
+      const withoutValue = (text: string) => text.replace(/=[^;]*/, '');
+      expect(answer.setCookies.map(withoutValue)).toEqual(plain.setCookies.map(withoutValue));
+    },
+  );
+
+  it('the header that pathHeader would name means nothing without the option', async () => {
+    expect(sessionCookie(await write({}, { 'x-base-path': '/shop' }))!.path).toBe('/');
+  });
+});

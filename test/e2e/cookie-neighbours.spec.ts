@@ -1,8 +1,9 @@
 import { Controller, Get, Query, Res } from '@nestjs/common';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { Session } from 'nest-sessions';
-import { ADAPTERS, startApp, type AdapterName, type TestApp } from '../support/app.js';
+import { SETUPS } from '../support/app.js';
 import { sendRaw } from '../support/client.js';
+import { useServer } from '../support/scripts.js';
 import { setCookies } from '../support/set-cookies.js';
 
 type Reply = { header(name: string, value: unknown): void };
@@ -94,70 +95,61 @@ const CACHE_CONTROL: [app: string | undefined, sent: string][] = [
   ['private, max-age=60', 'private, max-age=60'],
 ];
 
-const apps = {} as Record<AdapterName, TestApp>;
-beforeAll(async () => {
-  for (const adapter of ADAPTERS) {
-    apps[adapter] = await startApp({ adapter, controllers: [HeaderController, CONTROLLERS[adapter]] });
-  }
-});
-afterAll(() => Promise.all(ADAPTERS.map(adapter => apps[adapter].close())));
-
-for (const adapter of ADAPTERS) {
+describe.each(SETUPS)("headers next to the session's: $storage, $adapter", setup => {
+  const server = useServer({ ...setup, controllers: [HeaderController, CONTROLLERS[setup.adapter]] });
   const send = (path: string, set?: string) =>
-    sendRaw(apps[adapter].url + path + (set ? `?set=${encodeURIComponent(set)}` : ''));
+    sendRaw(server.url + path + (set ? `?set=${encodeURIComponent(set)}` : ''));
   const pairs = async (path: string) =>
     setCookies(await send(path)).map(({ key, value }) => (key === 'session_id' ? key : `${key}=${value}`));
 
-  describe(`headers next to the session's: ${adapter}`, () => {
-    it("the application's cookies stay as they are, ours comes once", async () => {
-      expect(await pairs('/own-ways')).toEqual(
-        expect.arrayContaining(['one=1', 'two=2', 'three=a%20b', 'session_id']),
-      );
-      const cookies = setCookies(await send('/own-ways'));
-      expect(cookies).toHaveLength(4);
-      expect(cookies.find(({ key }) => key === 'one')).toMatchObject({ path: '/a', httpOnly: true });
-      expect(cookies.find(({ key }) => key === 'two')).toMatchObject({ path: '/b', httpOnly: false });
-    });
-
-    it('cookies with alike names stay; one that takes our name does not', async () => {
-      const answer = await send('/own-cookie');
-      const cookies = setCookies(answer).map(({ key, value }) => [key, value]);
-      expect(cookies).toEqual([
-        ['session_id2', '2'],
-        ['xsession_id', '3'],
-        ['session_id', answer.json().id],
-      ]);
-    });
-
-    it('two changes of the id in a request make one cookie', async () => {
-      const answer = await send('/regenerate');
-      const cookies = setCookies(answer).map(({ key, value }) => [key, value]);
-      expect(cookies).toEqual([
-        ['before', '1'],
-        ['session_id', answer.json().id],
-      ]);
-    });
-
-    it.each(VARY)('Vary %s goes out as %s', async (app, sent) => {
-      expect((await send('/write', app && `Vary=>${app}`)).headers.vary).toBe(sent);
-    });
-
-    it('Vary names the cookie wherever the session was looked at, and nowhere else', async () => {
-      expect((await send('/fresh')).headers.vary).toBe('Cookie');
-      expect((await send('/untouched')).headers).not.toHaveProperty('vary');
-      expect((await send('/untouched', 'Vary=>Accept')).headers.vary).toBe('Accept');
-    });
-
-    it.each(CACHE_CONTROL)('Cache-Control %s goes out as %s', async (app, sent) => {
-      const { headers } = await send('/write', app && `Cache-Control=>${app}`);
-      expect(headers['cache-control']).toBe(sent);
-    });
-
-    it('Cache-Control is not touched where no cookie is set', async () => {
-      expect((await send('/fresh')).headers).not.toHaveProperty('cache-control');
-      expect((await send('/untouched')).headers).not.toHaveProperty('cache-control');
-      const { headers } = await send('/untouched', 'Cache-Control=>public');
-      expect(headers['cache-control']).toBe('public');
-    });
+  it("the application's cookies stay as they are, ours comes once", async () => {
+    expect(await pairs('/own-ways')).toEqual(
+      expect.arrayContaining(['one=1', 'two=2', 'three=a%20b', 'session_id']),
+    );
+    const cookies = setCookies(await send('/own-ways'));
+    expect(cookies).toHaveLength(4);
+    expect(cookies.find(({ key }) => key === 'one')).toMatchObject({ path: '/a', httpOnly: true });
+    expect(cookies.find(({ key }) => key === 'two')).toMatchObject({ path: '/b', httpOnly: false });
   });
-}
+
+  it('cookies with alike names stay; one that takes our name does not', async () => {
+    const answer = await send('/own-cookie');
+    const cookies = setCookies(answer).map(({ key, value }) => [key, value]);
+    expect(cookies).toEqual([
+      ['session_id2', '2'],
+      ['xsession_id', '3'],
+      ['session_id', answer.json().id],
+    ]);
+  });
+
+  it('two changes of the id in a request make one cookie', async () => {
+    const answer = await send('/regenerate');
+    const cookies = setCookies(answer).map(({ key, value }) => [key, value]);
+    expect(cookies).toEqual([
+      ['before', '1'],
+      ['session_id', answer.json().id],
+    ]);
+  });
+
+  it.each(VARY)('Vary %s goes out as %s', async (app, sent) => {
+    expect((await send('/write', app && `Vary=>${app}`)).headers.vary).toBe(sent);
+  });
+
+  it('Vary names the cookie wherever the session was looked at, and nowhere else', async () => {
+    expect((await send('/fresh')).headers.vary).toBe('Cookie');
+    expect((await send('/untouched')).headers).not.toHaveProperty('vary');
+    expect((await send('/untouched', 'Vary=>Accept')).headers.vary).toBe('Accept');
+  });
+
+  it.each(CACHE_CONTROL)('Cache-Control %s goes out as %s', async (app, sent) => {
+    const { headers } = await send('/write', app && `Cache-Control=>${app}`);
+    expect(headers['cache-control']).toBe(sent);
+  });
+
+  it('Cache-Control is not touched where no cookie is set', async () => {
+    expect((await send('/fresh')).headers).not.toHaveProperty('cache-control');
+    expect((await send('/untouched')).headers).not.toHaveProperty('cache-control');
+    const { headers } = await send('/untouched', 'Cache-Control=>public');
+    expect(headers['cache-control']).toBe('public');
+  });
+});

@@ -6,10 +6,11 @@ import { Agent } from 'node:https';
 import { CookieJar } from 'tough-cookie';
 import { afterEach, describe, expect, it } from 'vitest';
 import { Session, SessionsModule, type SessionModuleOptions } from 'nest-sessions';
-import { ADAPTERS, type AdapterName } from '../support/app.js';
+import { SETUPS } from '../support/app.js';
 import { makeCertificate } from '../support/certificate.js';
 import { sendRaw } from '../support/client.js';
 import { sessionCookie } from '../support/set-cookies.js';
+import { newStorage } from '../support/storages.js';
 
 @Controller()
 class SecureController {
@@ -26,7 +27,7 @@ class SecureController {
   }
 }
 
-interface Setup {
+interface Connection {
   tls?: boolean;
   trustProxy?: boolean;
   /** What the request's X-Forwarded-Proto says. */
@@ -34,7 +35,7 @@ interface Setup {
   secure?: boolean | 'auto';
 }
 
-const CASES: [title: string, setup: Setup, isSecure: boolean][] = [
+const CASES: [title: string, connection: Connection, isSecure: boolean][] = [
   ['auto, plain HTTP', { secure: 'auto' }, false],
   ['auto by default, plain HTTP', {}, false],
   ['auto, TLS', { secure: 'auto', tls: true }, true],
@@ -57,63 +58,64 @@ let app: INestApplication | undefined;
 
 afterEach(() => app?.close());
 
-async function start(adapter: AdapterName, setup: Setup, sessions: SessionModuleOptions): Promise<string> {
-  class TestModule {}
-  const module = {
-    module: TestModule,
-    imports: [SessionsModule.forRoot(sessions)],
-    controllers: [SecureController],
-  };
-  if (adapter === 'fastify') {
-    const { trustProxy = false } = setup;
-    const fastify = setup.tls
-      ? new FastifyAdapter({ https: certificate, trustProxy })
-      : new FastifyAdapter({ trustProxy });
-    app = await NestFactory.create(module, fastify, { logger: false, abortOnError: false });
-  } else {
-    const express = await NestFactory.create<NestExpressApplication>(module, {
-      logger: false,
-      abortOnError: false,
-      ...(setup.tls && { httpsOptions: certificate }),
-    });
-    express.set('trust proxy', setup.trustProxy ?? false);
-    app = express;
-  }
-  await app.listen(0, '127.0.0.1');
-  return `${setup.tls ? 'https' : 'http'}://127.0.0.1:${app.getHttpServer().address().port}`;
-}
-
-const send = (url: string, { tls, forwarded }: Setup, cookie?: string) =>
+const send = (url: string, { tls, forwarded }: Connection, cookie?: string) =>
   sendRaw(url, {
     headers: { ...(forwarded && { 'x-forwarded-proto': forwarded }), ...(cookie && { cookie }) },
     ...(tls && { agent }),
   });
 
-for (const adapter of ADAPTERS) {
-  describe(`the cookie's Secure: ${adapter}`, () => {
-    it.each(CASES)('%s', async (_title, setup, isSecure) => {
-      const { secure } = setup;
-      const url = await start(adapter, setup, secure === undefined ? {} : { secure });
-      const set = sessionCookie(await send(`${url}/write`, setup))!;
-      expect(set.secure).toBe(isSecure);
-      const cleared = sessionCookie(await send(`${url}/destroy`, setup, set.cookieString()))!;
-      expect(cleared).toMatchObject({ value: '', secure: isSecure });
-    });
+describe.each(SETUPS)("the cookie's Secure: $storage, $adapter", ({ storage, adapter }) => {
+  async function start(
+    { tls, trustProxy = false }: Connection,
+    options: SessionModuleOptions,
+  ): Promise<string> {
+    const sessions = { ...(await newStorage(storage)), ...options };
+    class TestModule {}
+    const module = {
+      module: TestModule,
+      imports: [SessionsModule.forRoot(sessions)],
+      controllers: [SecureController],
+    };
+    if (adapter === 'fastify') {
+      const fastify = tls
+        ? new FastifyAdapter({ https: certificate, trustProxy })
+        : new FastifyAdapter({ trustProxy });
+      app = await NestFactory.create(module, fastify, { logger: false, abortOnError: false });
+    } else {
+      const express = await NestFactory.create<NestExpressApplication>(module, {
+        logger: false,
+        abortOnError: false,
+        ...(tls && { httpsOptions: certificate }),
+      });
+      express.set('trust proxy', trustProxy);
+      app = express;
+    }
+    await app.listen(0, '127.0.0.1');
+    return `${tls ? 'https' : 'http'}://127.0.0.1:${app.getHttpServer().address().port}`;
+  }
 
-    it.each(['__Host-id', '__Secure-id'])('%s is accepted, and dropped, by a strict jar', async name => {
-      const setup = { trustProxy: true, forwarded: 'https' as const };
-      const url = await start(adapter, setup, { name });
-      const jar = new CookieJar(undefined, { prefixSecurity: 'strict' });
-      const seenAt = 'https://shop.example.com/cart';
-      for (const text of (await send(`${url}/write`, setup)).setCookies) {
-        await jar.setCookie(text, seenAt);
-      }
-      const cookie = await jar.getCookieString(seenAt);
-      expect(cookie).toMatch(name);
-      for (const text of (await send(`${url}/destroy`, setup, cookie)).setCookies) {
-        await jar.setCookie(text, seenAt);
-      }
-      expect(await jar.getCookieString(seenAt)).toBe('');
-    });
+  it.each(CASES)('%s', async (_title, connection, isSecure) => {
+    const { secure } = connection;
+    const url = await start(connection, secure === undefined ? {} : { secure });
+    const set = sessionCookie(await send(`${url}/write`, connection))!;
+    expect(set.secure).toBe(isSecure);
+    const cleared = sessionCookie(await send(`${url}/destroy`, connection, set.cookieString()))!;
+    expect(cleared).toMatchObject({ value: '', secure: isSecure });
   });
-}
+
+  it.each(['__Host-id', '__Secure-id'])('%s is accepted, and dropped, by a strict jar', async name => {
+    const connection = { trustProxy: true, forwarded: 'https' as const };
+    const url = await start(connection, { name });
+    const jar = new CookieJar(undefined, { prefixSecurity: 'strict' });
+    const seenAt = 'https://shop.example.com/cart';
+    for (const text of (await send(`${url}/write`, connection)).setCookies) {
+      await jar.setCookie(text, seenAt);
+    }
+    const cookie = await jar.getCookieString(seenAt);
+    expect(cookie).toMatch(name);
+    for (const text of (await send(`${url}/destroy`, connection, cookie)).setCookies) {
+      await jar.setCookie(text, seenAt);
+    }
+    expect(await jar.getCookieString(seenAt)).toBe('');
+  });
+});

@@ -1,0 +1,62 @@
+import { randomBytes } from 'node:crypto';
+import pg from 'pg';
+import { vi } from 'vitest';
+import type { SessionModuleOptions } from 'nest-sessions';
+import { newStorage, type StorageName } from './storages.js';
+
+/**
+ * A time that stands still, and passes when it is told to: for this process, and for the sessions in PostgreSQL,
+ * which go by their database's clock. There it stands in a table.
+ */
+export class TestClock {
+  private readonly schema = `clock_${randomBytes(6).toString('hex')}`;
+  private database: pg.Client | undefined;
+
+  /** @param now milliseconds since 1970 */
+  constructor(now: number) {
+    vi.useFakeTimers({ toFake: ['Date'], now });
+  }
+
+  /** The options of a storage with nothing in it, that goes by this clock. */
+  async newStorage(storage: StorageName): Promise<SessionModuleOptions> {
+    const { url, ...options } = await newStorage(storage);
+    if (url === undefined) {
+      return options;
+    }
+    const { schema } = this;
+    this.database = new pg.Client(url);
+    await this.database.connect();
+    await this.database.query(`
+      CREATE SCHEMA ${schema}
+        CREATE TABLE clock (now timestamptz);
+      INSERT INTO ${schema}.clock VALUES (NULL);
+      CREATE FUNCTION ${schema}.statement_timestamp() RETURNS timestamptz
+        LANGUAGE sql STABLE AS 'SELECT now FROM ${schema}.clock';
+      CREATE FUNCTION ${schema}.clock_timestamp() RETURNS timestamptz
+        LANGUAGE sql STABLE AS 'SELECT now FROM ${schema}.clock'`);
+    await this.set(Date.now());
+    // Functions are looked for along this path: these come before the real ones.
+    return {
+      ...options,
+      connection: { url, extra: { options: `-c search_path=public,${schema},pg_catalog` } },
+    };
+  }
+
+  async pass(ms: number): Promise<void> {
+    await this.set(Date.now() + ms);
+  }
+
+  /** Back to the real time. */
+  async stop(): Promise<void> {
+    await this.database?.query(`DROP SCHEMA ${this.schema} CASCADE`);
+    await this.database?.end();
+    vi.useRealTimers();
+  }
+
+  private async set(now: number): Promise<void> {
+    vi.setSystemTime(now);
+    await this.database?.query(`UPDATE ${this.schema}.clock SET now = to_timestamp($1::float8 / 1000)`, [
+      now,
+    ]);
+  }
+}
