@@ -4,20 +4,37 @@ export interface Config {
   adapter: 'express' | 'fastify';
   port: number;
   sessions: SessionModuleOptions;
-  /** Where the sessions are, in words. */
+  /** Where the sessions are, in words; without a password. */
   storage: string;
 }
 
 /** @throws Error that names the variable, what it may be and what it is */
 export function readConfig(env: NodeJS.ProcessEnv): Config {
-  const storageType = oneOf(env, 'STORAGE', ['ram', 'file']);
-  const storagePath = env.STORAGE_PATH || './sessions';
   return {
     adapter: oneOf(env, 'ADAPTER', ['express', 'fastify']),
     port: readPort(env.PORT || '3000'),
-    sessions: storageType === 'file' ? { storageType, storagePath } : { storageType },
-    storage: storageType === 'file' ? `files under ${storagePath}` : 'RAM',
+    ...readStorage(env),
   };
+}
+
+function readStorage(env: NodeJS.ProcessEnv): Pick<Config, 'sessions' | 'storage'> {
+  const storageType = oneOf(env, 'STORAGE', ['ram', 'file', 'postgresql', 'memcached']);
+  switch (storageType) {
+    case 'ram':
+      return { sessions: { storageType }, storage: 'RAM' };
+    case 'file': {
+      const storagePath = env.STORAGE_PATH || './sessions';
+      return { sessions: { storageType, storagePath }, storage: `files under ${storagePath}` };
+    }
+    case 'postgresql': {
+      const url = required(env, 'DATABASE_URL', 'postgres://user:password@localhost:5432/database');
+      return { sessions: { storageType, url }, storage: describeDatabase(url) };
+    }
+    case 'memcached': {
+      const servers = required(env, 'MEMCACHED_SERVERS', 'localhost:11211');
+      return { sessions: { storageType, servers }, storage: `memcached on ${servers}` };
+    }
+  }
 }
 
 /** The first of the allowed values is the default. */
@@ -25,9 +42,23 @@ function oneOf<T extends string>(env: NodeJS.ProcessEnv, name: string, allowed: 
   const value = env[name] || allowed[0];
   const found = allowed.find(one => one === value);
   if (found === undefined) {
-    throw new Error(`${name} must be ${allowed.join(' or ')}, not '${value}'`);
+    const all = `${allowed.slice(0, -1).join(', ')} or ${allowed.at(-1)}`;
+    throw new Error(`${name} must be ${all}, not '${value}'`);
   }
   return found;
+}
+
+function required(env: NodeJS.ProcessEnv, name: string, example: string): string {
+  const value = env[name];
+  if (!value) {
+    throw new Error(`${name} is missing; STORAGE=${env.STORAGE} needs it, e.g. ${name}=${example}`);
+  }
+  return value;
+}
+
+/** Its host alone: the rest of the URL holds the password. */
+function describeDatabase(url: string): string {
+  return URL.canParse(url) ? `PostgreSQL on ${new URL(url).host || 'this machine'}` : 'PostgreSQL';
 }
 
 function readPort(text: string): number {

@@ -1,5 +1,13 @@
-import { Catch, HttpException, Logger, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
+import {
+  Catch,
+  HttpException,
+  Logger,
+  NotImplementedException,
+  type ArgumentsHost,
+  type ExceptionFilter,
+} from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
+import { SessionUnsupportedException } from 'nest-sessions';
 import { errorPage } from './views/error.view.js';
 
 /** Errors as pages, on Express and Fastify alike. */
@@ -9,7 +17,11 @@ export class ErrorPageFilter implements ExceptionFilter {
 
   constructor(private readonly host: HttpAdapterHost) {}
 
-  catch(error: unknown, host: ArgumentsHost): void {
+  catch(thrown: unknown, host: ArgumentsHost): void {
+    const error =
+      thrown instanceof SessionUnsupportedException
+        ? new NotImplementedException('Our session storage cannot do that')
+        : thrown;
     const isForVisitors = error instanceof HttpException;
     const status = isForVisitors ? error.getStatus() : 500;
     if (!isForVisitors) {

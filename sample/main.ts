@@ -1,3 +1,4 @@
+import type { NestApplicationOptions } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { AppModule } from './app.module.js';
@@ -5,11 +6,18 @@ import { readConfig } from './config.js';
 
 async function start(): Promise<void> {
   const { adapter, port, storage } = readConfig(process.env);
-  const options = { logger: ['warn', 'error'] as ('warn' | 'error')[], abortOnError: false };
+  const options: NestApplicationOptions = {
+    logger: ['warn', 'error'],
+    // What keeps the shop from opening is told below, in one line, and not by Nest with its stack as well.
+    abortOnError: false,
+    bufferLogs: true,
+    autoFlushLogs: false,
+  };
   const app =
     adapter === 'fastify'
       ? await NestFactory.create(AppModule, new FastifyAdapter(), options)
       : await NestFactory.create(AppModule, options);
+  app.flushLogs();
   app.enableShutdownHooks();
   // All interfaces, so that a phone in the same network can visit.
   await app.listen(port, '0.0.0.0');

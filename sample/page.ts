@@ -1,6 +1,7 @@
 import { applyDecorators, Get, Header } from '@nestjs/common';
 import type { Session } from 'nest-sessions';
 import { countOf } from './cart/cart.service.js';
+import { readConfig } from './config.js';
 import type { Html } from './views/html.js';
 import { layout, type Tab } from './views/layout.js';
 import { sessionPanel } from './views/session-panel.js';
@@ -17,6 +18,9 @@ export const Page = (path?: string) =>
 export function renderPage(session: Session, page: { title: string; tab: Tab; body: Html }): string {
   const flash = session.pop('flash', undefined);
   const cartCount = countOf(session.get('cart', []));
-  const panel = sessionPanel(session, { open: page.tab === 'lab' });
+  const panel = sessionPanel(session, {
+    storage: readConfig(process.env).storage,
+    open: page.tab === 'lab',
+  });
   return layout({ ...page, flash, cartCount, panel }).toString();
 }

@@ -1,5 +1,5 @@
 import { Body, Controller, Headers, Post, Redirect, UnauthorizedException } from '@nestjs/common';
-import { Session, SessionStore } from 'nest-sessions';
+import { Session, SessionStore, SessionUnsupportedException, type OwnedSession } from 'nest-sessions';
 import { Page, renderPage } from '../page.js';
 import { devicesView, loginView } from '../views/account.view.js';
 
@@ -16,7 +16,7 @@ export class AccountController {
     const body =
       owner === undefined
         ? loginView(MAX_NAME)
-        : devicesView(session.get('displayName', owner), await this.sessions.findByOwner(owner));
+        : devicesView(session.get('displayName', owner), await this.devicesOf(owner));
     return renderPage(session, {
       title: owner === undefined ? 'Log in' : 'My devices',
       tab: 'account',
@@ -74,6 +74,18 @@ export class AccountController {
       tone: 'good',
       text: `${ended} other ${ended === 1 ? 'device is' : 'devices are'} logged out.`,
     });
+  }
+
+  /** @returns undefined if the storage keeps no such list, as memcached does not */
+  private async devicesOf(owner: string): Promise<OwnedSession[] | undefined> {
+    try {
+      return await this.sessions.findByOwner(owner);
+    } catch (error) {
+      if (error instanceof SessionUnsupportedException) {
+        return undefined;
+      }
+      throw error;
+    }
   }
 }
 

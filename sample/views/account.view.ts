@@ -24,26 +24,40 @@ export const loginView = (maxName: number): Html => html`
   </form>
 `;
 
-export const devicesView = (displayName: string, sessions: readonly OwnedSession[]): Html => html`
+/** @param sessions undefined if the storage cannot list them */
+export const devicesView = (displayName: string, sessions: readonly OwnedSession[] | undefined): Html => html`
   <div class="heading">
     <div>
       <h1>Hello, ${displayName}</h1>
-      <p class="lead">Your account is open on these devices.</p>
+      <p class="lead">
+        ${sessions ? 'Your account is open on these devices.' : 'Your account is open on this device.'}
+      </p>
     </div>
     <form method="post" action="/account/logout"><button class="second">Log out</button></form>
   </div>
   <section class="card" aria-labelledby="devices">
     <h2 id="devices">My devices</h2>
-    <ul class="devices">
-      ${sessions.map(device)}
-    </ul>
-    ${
-      sessions.length > 1 &&
-      html`<form method="post" action="/account/devices/end-others">
-        <button class="danger">Log out all others</button>
-      </form>`
-    }
+    ${sessions ? deviceList(sessions) : noList}
   </section>
+`;
+
+const deviceList = (sessions: readonly OwnedSession[]) => html`
+  <ul class="devices">
+    ${sessions.map(device)}
+  </ul>
+  ${
+    sessions.length > 1 &&
+    html`<form method="post" action="/account/devices/end-others">
+      <button class="danger">Log out all others</button>
+    </form>`
+  }
+`;
+
+const noList = html`
+  <p>
+    This storage keeps no list of devices: it cannot show your other ones, nor log them out from here. Log out
+    on each of them.
+  </p>
 `;
 
 function device({ key, current, data, createdAt, expiresAt }: OwnedSession): Html {

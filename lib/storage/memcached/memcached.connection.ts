@@ -83,7 +83,7 @@ export class MemcachedConnection {
   /** @throws SessionOptionsException if memjs is missing */
   static async open(options: MemcachedConnectionOptions): Promise<MemcachedConnection> {
     const { servers, username, password, timeoutMs } = options;
-    const { default: memjs } = await importOptional<{ default: any }>('memjs', 'memcached', 'memjs');
+    const [{ default: memjs }] = await importOptional<[{ default: any }]>('memcached', 'memjs');
     const timeout = timeoutMs / 1000;
     const makeClient = () =>
       memjs.Client.create(servers, {

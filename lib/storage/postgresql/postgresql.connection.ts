@@ -54,12 +54,11 @@ export class PostgresqlConnection {
       assertUsable(dataSource);
       return new PostgresqlConnection(dataSource, false, timeoutMs);
     }
-    const { DataSource } = await importOptional<typeof import('typeorm')>(
-      'typeorm',
+    const [{ DataSource }] = await importOptional<[typeof import('typeorm'), unknown]>(
       'postgresql',
-      'typeorm pg',
+      'typeorm',
+      'pg',
     );
-    await importOptional('pg', 'postgresql', 'typeorm pg');
     const own = new DataSource({
       applicationName: 'nest-sessions',
       connectTimeoutMS: timeoutMs,
