@@ -1,44 +1,30 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Client } from 'pg';
 import { CookieJar } from 'tough-cookie';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ADAPTERS } from '../support/app.js';
+import { makeDatabase } from '../support/own-database.js';
 import { buildProjectCopy } from '../support/project-copy.js';
-import { memcachedServers, postgresqlUrl } from '../support/servers.js';
+import { memcachedServers } from '../support/servers.js';
 
 const FIREFOX = 'Mozilla/5.0 (X11; Linux x86_64; rv:131.0) Gecko/20100101 Firefox/131.0';
 const IPHONE =
   'Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.0 Mobile/15E148 Safari/604.1';
-const DATABASE = `shop_${randomBytes(6).toString('hex')}`;
 
 let project: string;
-/** Of the shop's own database. */
 let databaseUrl: URL;
-let database: Client;
 const shops = new Set<ChildProcess>();
 
 beforeAll(async () => {
-  [project] = await Promise.all([buildProjectCopy('nest-sessions', 'sample'), makeDatabase()]);
+  [project, databaseUrl] = await Promise.all([buildProjectCopy('nest-sessions', 'sample'), makeDatabase()]);
+  databaseUrl.password ||= 'open-sesame';
 }, 180_000);
 afterAll(async () => {
   shops.forEach(shop => shop.kill('SIGKILL'));
   await rm(project, { recursive: true, force: true });
-  await database.query(`DROP DATABASE ${DATABASE} WITH (FORCE)`);
-  await database.end();
 });
-
-async function makeDatabase(): Promise<void> {
-  databaseUrl = new URL(await postgresqlUrl());
-  database = new Client(databaseUrl.href);
-  await database.connect();
-  await database.query(`CREATE DATABASE ${DATABASE}`);
-  databaseUrl.pathname = DATABASE;
-  databaseUrl.password ||= 'open-sesame';
-}
 
 const STORAGES: Record<string, (adapter: string) => Promise<{ env: Record<string, string>; words: string }>> =
   {

@@ -1,0 +1,84 @@
+import { execFile } from 'node:child_process';
+import { cp, mkdtemp, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { buildProjectCopy } from '../support/project-copy.js';
+
+const run = promisify(execFile);
+const PROGRAMS = join(import.meta.dirname, 'programs');
+
+/** @returns the folder of the project that was packed, and the packed file in it */
+export async function packProject(): Promise<{ folder: string; tarball: string }> {
+  const folder = await buildProjectCopy('nest-sessions');
+  const { stdout } = await run('npm', ['pack', '--silent', '--prefix', folder], { cwd: folder });
+  return { folder, tarball: join(folder, stdout.trim()) };
+}
+
+/** A project in a temporary folder, as one who installs the package has it. */
+export class EmptyProject {
+  private constructor(private readonly folder: string) {}
+
+  static async make(): Promise<EmptyProject> {
+    const folder = await mkdtemp(join(tmpdir(), 'nest-sessions-consumer-'));
+    await writeFile(join(folder, 'package.json'), '{ "private": true }');
+    return new EmptyProject(folder);
+  }
+
+  /** By npm, from its registry. */
+  async install(...packages: string[]): Promise<void> {
+    // --prefix: within `npm test`, npm takes the tests' own project for the one that is meant.
+    const flags = ['--prefix', this.folder, '--no-audit', '--no-fund', '--prefer-offline'];
+    await run('npm', ['install', ...flags, ...packages], { cwd: this.folder });
+  }
+
+  has(name: string): Promise<boolean> {
+    return stat(join(this.folder, 'node_modules', name)).then(
+      () => true,
+      () => false,
+    );
+  }
+
+  /** As if the package had not been installed. */
+  async without(name: string, use: () => Promise<void>): Promise<void> {
+    const installed = join(this.folder, 'node_modules', name);
+    const hidden = join(this.folder, name);
+    await rename(installed, hidden);
+    try {
+      await use();
+    } finally {
+      await rename(hidden, installed);
+    }
+  }
+
+  /**
+   * Compiles programs of programs/: `.mts` is an ES module, `.cts` CommonJS, `.ts` what the flags say.
+   * @returns the compiler's errors
+   */
+  async compile(files: string[], ...flags: string[]): Promise<string> {
+    for (const file of files) {
+      await cp(join(PROGRAMS, file.replace(/[cm]ts$/, 'ts')), join(this.folder, file));
+    }
+    const tsc = join('node_modules', 'typescript', 'bin', 'tsc');
+    const options = ['--target', 'es2023', '--types', 'node', '--strict', '--skipLibCheck', 'false'];
+    const args = [tsc, ...files, ...options, '--experimentalDecorators', '--emitDecoratorMetadata', ...flags];
+    return run(process.execPath, args, { cwd: this.folder }).then(
+      ({ stdout }) => stdout,
+      (error: { stdout: string }) => error.stdout,
+    );
+  }
+
+  /** @returns what a script prints */
+  async run(file: string, env: Record<string, string> = {}): Promise<string> {
+    const options = { cwd: this.folder, env: { ...process.env, ...env }, timeout: 60_000 };
+    return (await run(process.execPath, [file], options)).stdout;
+  }
+
+  async write(file: string, text: string): Promise<void> {
+    await writeFile(join(this.folder, file), text);
+  }
+
+  async remove(): Promise<void> {
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}
