@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Session, SessionStore } from 'nest-sessions';
 import { SETUPS, startApp } from '../support/app.js';
-import { Browser, Gate, lockCount, ScriptController, useServer, useStorages } from '../support/scripts.js';
+import { Browser, Gate, lockCount, ScriptController, useServer } from '../support/scripts.js';
 import { times } from '../support/times.js';
 
 const CLIENTS = 5;

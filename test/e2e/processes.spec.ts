@@ -3,7 +3,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { sendRaw } from '../support/client.js';
 import { inLong } from '../support/long.js';
 import { startSessionServers, type ServerProgram } from '../support/programs.js';
-import { Browser, SHARED_STORAGES, useStorages } from '../support/scripts.js';
+import { Browser } from '../support/scripts.js';
+import { newStorage, SHARED_STORAGES } from '../support/storages.js';
 import { times } from '../support/times.js';
 
 /** Sessions that live, and end, at the same time. */
@@ -31,13 +32,11 @@ const endings: Record<string, Ending> = {
   'store.destroyByOwner(owner)': ({ owner }) => `/destroy-by-owner/${owner}`,
 };
 
-const storageOptions = useStorages();
-
 describe.each(SHARED_STORAGES)('%s', storage => {
   const hasOwners = storage !== 'memcached';
   let servers: ServerProgram[];
   beforeAll(async () => {
-    servers = await startSessionServers(4, await storageOptions(storage));
+    servers = await startSessionServers(4, await newStorage(storage));
   });
   afterAll(() => Promise.all(servers.map(({ program }) => program.kill('SIGTERM'))));
 

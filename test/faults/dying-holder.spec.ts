@@ -1,10 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { SessionModuleOptions } from 'nest-sessions';
 import { ADAPTERS } from '../support/app.js';
 import { sendRaw, type Answer } from '../support/client.js';
 import { inLong } from '../support/long.js';
 import { startSessionServer, startSessionServers, type ServerProgram } from '../support/programs.js';
-import { Browser, SHARED_STORAGES, useStorages } from '../support/scripts.js';
+import { Browser } from '../support/scripts.js';
+import { newStorage, SHARED_STORAGES } from '../support/storages.js';
 import { times } from '../support/times.js';
 
 /** Seconds; and in milliseconds, with what a stop takes to be longer than that for sure. */
@@ -24,15 +26,13 @@ const lastPrinted = ({ program }: ServerProgram, word: 'intent' | 'saved', name:
 
 const messageOf = (answer: Answer): string => answer.json().message;
 
-const storageOptions = useStorages();
-
 // The storages at the same time: most of it is waiting for leases to lapse.
 describe.concurrent.each(SHARED_STORAGES)('invariant 9, crash-safe locks: %s', storage => {
-  let options: Awaited<ReturnType<typeof storageOptions>>;
+  let options: SessionModuleOptions;
   let servers: ServerProgram[];
   beforeAll(async () => {
     options = {
-      ...(await storageOptions(storage)),
+      ...(await newStorage(storage)),
       leaseTime: LEASE_TIME,
       ...(storage !== 'file' && { storageTimeout: 1 }), // shorter than a stall
     };

@@ -13,14 +13,12 @@ import { RamBackend } from '../../lib/storage/ram/ram.backend.js';
 import { ADAPTERS, startApp } from '../support/app.js';
 import { Client, sendRaw } from '../support/client.js';
 import { startServer } from '../support/programs.js';
-import { SHARED_STORAGES, useStorages } from '../support/scripts.js';
+import { newStorage, SHARED_STORAGES } from '../support/storages.js';
 import { until } from '../support/until.js';
 
 const SESSIONS = 8;
 const CLIENTS_PER_SESSION = 3;
 const CLEAN_EXIT = { code: 0, signal: null };
-
-const storageOptions = useStorages();
 
 let folder: string;
 beforeEach(async () => {
@@ -96,7 +94,7 @@ describe.each(ADAPTERS)('invariant 11, clean shutdown: file, %s', adapter => {
 
 describe.each(SHARED_STORAGES)('invariant 11, clean shutdown: %s', storage => {
   it('still stores what a handler does whose client hung up', async () => {
-    const options = JSON.stringify(await storageOptions(storage));
+    const options = JSON.stringify(await newStorage(storage));
     const [{ program, url }, other] = await Promise.all([
       startServer('counter-server', { SESSION_OPTIONS: options, WORK_MS: '300' }),
       startServer('counter-server', { SESSION_OPTIONS: options }),

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import pg from 'pg';
+import { Client } from 'pg';
 import { vi } from 'vitest';
 import type { SessionModuleOptions } from 'nest-sessions';
 import { newStorage, type StorageName } from './storages.js';
@@ -10,7 +10,7 @@ import { newStorage, type StorageName } from './storages.js';
  */
 export class TestClock {
   private readonly schema = `clock_${randomBytes(6).toString('hex')}`;
-  private database: pg.Client | undefined;
+  private database: Client | undefined;
 
   /** @param now milliseconds since 1970 */
   constructor(now: number) {
@@ -24,7 +24,7 @@ export class TestClock {
       return options;
     }
     const { schema } = this;
-    this.database = new pg.Client(url);
+    this.database = new Client(url);
     await this.database.connect();
     await this.database.query(`
       CREATE SCHEMA ${schema}

@@ -4,8 +4,6 @@ import { Session, SessionLocking, SkipSession } from 'nest-sessions';
 import { SessionManager } from '../../lib/session/session-manager.js';
 import { Client, type Answer, type RequestOptions } from './client.js';
 import { startApp, type TestApp, type TestAppOptions } from './app.js';
-import { newStorage } from './storages.js';
-export { SHARED_STORAGES, type StorageName } from './storages.js';
 
 /** What a handler does, written where the test is. */
 export type Script = (session: Session) => unknown;
@@ -93,9 +91,6 @@ export class Browser extends Client {
     return answer.json().value;
   }
 }
-
-/** For `newStorage`. */
-export const useStorages = () => newStorage;
 
 /** A server for the tests of a describe, by default one that runs scripts. No test may leave a lock behind. */
 export function useServer(options: TestAppOptions): TestApp {
