@@ -17,8 +17,8 @@ export const loginView = (maxName: number): Html => html`
       aria-describedby="hint"
     />
     <p class="note" id="hint">
-      Any name will do, there is no password here. Use the same one in another browser, and both show up under
-      My devices.
+      Any name will do, there is no password here. Use the same one in another browser, and My devices shows
+      both, if the storage can list them.
     </p>
     <button>Log in</button>
   </form>
@@ -54,9 +54,8 @@ const deviceList = (sessions: readonly OwnedSession[]) => html`
 `;
 
 const noList = html`
-  <p>
-    This storage keeps no list of devices: it cannot show your other ones, nor log them out from here. Log out
-    on each of them.
+  <p class="no-list">
+    This storage keeps no list of devices. You can log out here, and on each of the others.
   </p>
 `;
 

@@ -70,7 +70,7 @@ export class EmptyProject {
 
   /** @returns what a script prints */
   async run(file: string, env: Record<string, string> = {}): Promise<string> {
-    const options = { cwd: this.folder, env: { ...process.env, ...env }, timeout: 60_000 };
+    const options = { cwd: this.folder, env: { ...process.env, ...env }, timeout: 120_000 };
     return (await run(process.execPath, [file], options)).stdout;
   }
 
