@@ -25,7 +25,7 @@ export class SessionContextException extends SessionException {}
 export class SessionUnsupportedException extends SessionException {
   constructor(readonly operation: string) {
     super(
-      `The session storage in use does not support ${operation}(). Use a storage that does, such as 'ram' or 'file'.`,
+      `The session storage in use does not support ${operation}(). Use a storage that does, such as 'postgresql', 'file' or 'ram'.`,
     );
   }
 }
