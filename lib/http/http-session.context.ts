@@ -1,5 +1,6 @@
 import { Logger, type ExecutionContext } from '@nestjs/common';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { SessionContextException, SessionHttpException } from '../exceptions/session.exception.js';
 import type { SessionLockingMode } from '../options/session-options.js';
 import { ActiveSession } from '../session/active-session.js';
@@ -48,6 +49,7 @@ export class HttpSessionContext implements SessionContext, ResponseHandlers {
   private hook: ResponseHook | undefined;
   private locking: SessionLockingMode | undefined;
   private isSkipped = false;
+  private loading: Promise<void> | undefined;
   private failure: unknown;
 
   constructor(
@@ -83,7 +85,8 @@ export class HttpSessionContext implements SessionContext, ResponseHandlers {
       }
     }
     try {
-      await this.active.load({ readOnly });
+      this.loading = this.active.load({ readOnly });
+      await this.loading;
     } catch (error) {
       this.failure = error;
       throw error;
@@ -128,7 +131,11 @@ export class HttpSessionContext implements SessionContext, ResponseHandlers {
   }
 
   beforeHeaders(statusCode: number): Promise<void> | undefined {
-    return this.commit(statusCode);
+    // Nest sends these headers while the handler may still wait for its session.
+    const isEventStream = String(this.res.getHeader('content-type')).startsWith('text/event-stream');
+    return isEventStream && this.loading && !this.active?.loaded && !this.failure
+      ? this.commitOnceLoaded(statusCode)
+      : this.commit(statusCode);
   }
 
   beforeEnd(): Promise<void> | undefined {
@@ -186,6 +193,12 @@ export class HttpSessionContext implements SessionContext, ResponseHandlers {
       // holds the session no longer than a dead process would.
       setTimeout(() => this.active?.abandon(), this.manager.options.leaseMs).unref();
     }
+  }
+
+  private async commitOnceLoaded(statusCode: number): Promise<void> {
+    await this.loading;
+    await nextTurn(); // what the handler does at once belongs to the answer
+    await this.commit(statusCode);
   }
 }
 
