@@ -3,12 +3,12 @@ import { once } from 'node:events';
 import { request, type IncomingMessage } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Cookie } from 'tough-cookie';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Lease, SessionRecord, SessionWrite } from 'nest-sessions';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { SESSION_BACKEND, type SessionBackend, type SessionRecord } from 'nest-sessions';
 import { sessionKey } from '../../../lib/session/session-id.js';
-import { RamBackend } from '../../../lib/storage/ram/ram.backend.js';
-import { ADAPTERS, startApp, type AdapterName, type TestApp } from '../../support/app.js';
+import { SETUPS, type AdapterName } from '../../support/app.js';
 import { Client, type Answer } from '../../support/client.js';
+import { useServer } from '../../support/scripts.js';
 import {
   CHANGED,
   CommonController,
@@ -94,26 +94,25 @@ const CASES: Case[] = [
   { path: '/res/later', status: 200, body: 'later' },
 ];
 
-/** Takes its time to store: an answer that does not wait for it is found out. And fails, if told to. */
-class SlowBackend extends RamBackend {
-  isBroken = false;
-
-  override async create(key: string, write: SessionWrite, lease?: Lease) {
-    await this.work();
-    return super.create(key, write, lease);
-  }
-
-  override async save(key: string, write: SessionWrite, lease: Lease, options: { unlock: boolean }) {
-    await this.work();
-    return super.save(key, write, lease, options);
-  }
-
-  private async work() {
+/** Lets a storage take its time to store: an answer that does not wait for it is found out. And fail, if told to. */
+function slowDown(backend: SessionBackend): { isBroken: boolean } {
+  const trouble = { isBroken: false };
+  const { create, save } = backend;
+  const work = async () => {
     await sleep(10);
-    if (this.isBroken) {
+    if (trouble.isBroken) {
       throw new Error('the disk is full');
     }
-  }
+  };
+  backend.create = async (...args) => {
+    await work();
+    return create.apply(backend, args);
+  };
+  backend.save = async (...args) => {
+    await work();
+    return save.apply(backend, args);
+  };
+  return trouble;
 }
 
 @Module({})
@@ -123,30 +122,34 @@ class MiddlewareModule {
   }
 }
 
-describe.each(ADAPTERS)('every way to answer, on %s', adapter => {
-  const backend = new SlowBackend(1000);
-  let server: TestApp;
+describe.each(SETUPS)('every way to answer: $storage, $adapter', setup => {
+  const { adapter } = setup;
+  let backend: SessionBackend;
+  let trouble: { isBroken: boolean };
 
-  beforeAll(async () => {
-    server = await startApp({
-      adapter,
-      sessions: { storageType: backend },
-      imports: [MiddlewareModule],
-      controllers: [
-        CommonController,
-        InsideFailingInterceptorController,
-        InjectedController,
-        adapter === 'express' ? ExpressController : FastifyController,
-      ],
-      prepare: app => {
-        app.use((_req: unknown, res: any, next: () => void) => {
-          res.setHeader('Set-Cookie', 'app=1; Path=/');
-          next();
-        });
-      },
-    });
+  const server = useServer({
+    ...setup,
+    imports: [MiddlewareModule],
+    controllers: [
+      CommonController,
+      InsideFailingInterceptorController,
+      InjectedController,
+      adapter === 'express' ? ExpressController : FastifyController,
+    ],
+    prepare: app => {
+      app.use((_req: unknown, res: any, next: () => void) => {
+        res.setHeader('Set-Cookie', 'app=1; Path=/');
+        next();
+      });
+    },
   });
-  afterAll(() => server.close());
+  beforeAll(() => {
+    backend = server.app.get(SESSION_BACKEND);
+    trouble = slowDown(backend);
+  });
+  afterEach(() => {
+    trouble.isBroken = false;
+  });
 
   for (const test of CASES) {
     const title = `${test.method ?? 'GET'} ${test.path}`;
@@ -169,13 +172,13 @@ describe.each(ADAPTERS)('every way to answer, on %s', adapter => {
 
     it(`invariant 3, success means saved: ${title} of a new session`, async () => {
       const client = new Client(server.url);
-      const before = await backend.count();
+      const before = await server.stored();
 
       const answer = await client.get(test.path, { method: test.method ?? 'GET' });
 
       // A session that begins after the headers have gone has no way to its client.
       const isSent = test.mark === undefined && !test.path.startsWith('/late');
-      expect(await backend.count()).toBe(before + (isSent ? 1 : 0));
+      expect(await server.stored()).toBe(before + (isSent ? 1 : 0));
       expectAnswer(answer, test, adapter);
       const [cookie, ...more] = sessionCookies(answer);
       expect(more).toEqual([]);
@@ -195,9 +198,9 @@ describe.each(ADAPTERS)('every way to answer, on %s', adapter => {
         await client.get('/begin');
         const id = (await client.cookie())!;
 
-        backend.isBroken = true;
+        trouble.isBroken = true;
         const answer = await client.get(test.path, { method: test.method ?? 'GET' });
-        backend.isBroken = false;
+        trouble.isBroken = false;
 
         expect(answer.status).toBe(503);
         expect(answer.headers['retry-after']).toBe('1');
@@ -217,9 +220,9 @@ describe.each(ADAPTERS)('every way to answer, on %s', adapter => {
   it('invariant 3: a change at the end of a stream that cannot be stored cuts the stream off', async () => {
     const client = new Client(server.url);
     await client.get('/begin');
-    backend.isBroken = true;
+    trouble.isBroken = true;
     await expect(client.get('/late')).rejects.toThrow('aborted');
-    backend.isBroken = false;
+    trouble.isBroken = false;
     client.close();
   });
 
@@ -280,7 +283,7 @@ const sessionCookies = (answer: Answer): Cookie[] =>
   answer.setCookies.map(text => Cookie.parse(text)!).filter(cookie => cookie.key === 'session_id');
 
 /** The lock of an unchanged session is given back behind the response's back: soon. */
-async function expectFree(backend: RamBackend, id: string): Promise<void> {
+async function expectFree(backend: SessionBackend, id: string): Promise<void> {
   const lease = { token: 'probe', ms: 1000 };
   await expect.poll(() => backend.lock(sessionKey(id), lease), { interval: 1 }).not.toBe('busy');
   await backend.unlock(sessionKey(id), lease);
