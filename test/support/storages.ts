@@ -53,19 +53,26 @@ export async function countStored(
   if (backend.count) {
     return backend.count();
   }
-  const items = (await Promise.all(String(servers).split(',').map(listItems))).flat();
-  const keys = items.filter(item => item.startsWith(keyPrefix!)).map(item => item.slice(keyPrefix!.length));
+  const keys = new Set<string>();
+  for (const server of String(servers).split(',')) {
+    // A walk misses what is moved or in use meanwhile; two of different kinds do not miss the same.
+    for (const item of [...(await listItems(server, 'hash')), ...(await listItems(server, 'all'))]) {
+      if (item.startsWith(keyPrefix!)) {
+        keys.add(item.slice(keyPrefix!.length));
+      }
+    }
+  }
   // A lock's item is no session, and memcached may keep an expired one for a second or two.
-  const records = await Promise.all(keys.map(key => backend.read(key)));
+  const records = await Promise.all(Array.from(keys, key => backend.read(key)));
   return records.filter(Boolean).length;
 }
 
 /** The keys of all items of a memcached server. It tells them in its text protocol, which memjs does not speak. */
-async function listItems(server: string): Promise<string[]> {
+async function listItems(server: string, walk: 'hash' | 'all'): Promise<string[]> {
   const [host, port = '11211'] = server.split(':');
   let text = '';
   const socket = connect(Number(port), host);
-  socket.setEncoding('utf8').write('lru_crawler metadump all\r\n');
+  socket.setEncoding('utf8').write(`lru_crawler metadump ${walk}\r\n`);
   for await (const chunk of socket) {
     text += chunk;
     if (/^(END|BUSY.*|\w*ERROR.*)\r\n/m.test(text)) {
@@ -74,7 +81,7 @@ async function listItems(server: string): Promise<string[]> {
   }
   if (text.startsWith('BUSY')) {
     await sleep(5); // it lists for somebody else
-    return listItems(server);
+    return listItems(server, walk);
   }
   if (!text.endsWith('END\r\n')) {
     throw new Error(`memcached does not list its items: ${text.slice(-100)}`);
