@@ -334,7 +334,8 @@ function parse({ value, cas }: MemcachedItem): StoredItem | undefined {
   const end = value.indexOf('\n');
   try {
     const header = JSON.parse(value.slice(0, end)) as Header;
-    return header.expiresAt > Date.now() ? { header, data: value.slice(end + 1), cas } : undefined;
+    const isOurs = typeof header.version === 'string' && Number.isFinite(header.createdAt);
+    return isOurs && header.expiresAt > Date.now() ? { header, data: value.slice(end + 1), cas } : undefined;
   } catch {
     return undefined;
   }
