@@ -7,12 +7,12 @@ import {
   SessionException,
   SessionSerializationException,
   SessionSizeException,
-  SessionStore,
   type SessionLockingMode,
 } from 'nest-sessions';
-import { ADAPTERS, startApp, type TestApp } from '../support/app.js';
+import { ADAPTERS, SETUPS, startApp, type TestApp } from '../support/app.js';
 import { Client, sendRaw } from '../support/client.js';
 import { RecordingLogger } from '../support/recording-logger.js';
+import { STORAGES } from '../support/storages.js';
 
 const MAX_SIZE = 10_000;
 
@@ -115,9 +115,9 @@ class SeenFilter extends BaseExceptionFilter implements ExceptionFilter {
   }
 }
 
-for (const adapter of ADAPTERS) {
+for (const setup of SETUPS) {
   describe.each<SessionLockingMode>(['implicit', 'explicit'])(
-    `invariant 10, bad data: ${adapter}, %s`,
+    `invariant 10, bad data: ${setup.storage}, ${setup.adapter}, %s`,
     locking => {
       const logger = new RecordingLogger();
       let started: TestApp;
@@ -126,7 +126,7 @@ for (const adapter of ADAPTERS) {
 
       beforeAll(async () => {
         started = await startApp({
-          adapter,
+          ...setup,
           // Whoever leaves the lock behind makes the next request fail soon.
           sessions: { maxSize: MAX_SIZE, locking, lockTimeout: 2 },
           controllers: [DataController],
@@ -166,7 +166,7 @@ for (const adapter of ADAPTERS) {
         expect(log).not.toContain(id);
       };
       const checkUnharmed = async () => {
-        const snapshot = await started.app.get(SessionStore).get(id);
+        const snapshot = await started.store.get(id);
         expect(snapshot?.data).toEqual({ kept: 1 });
         const next = await client.get('/write');
         expect(next.status).toBe(200);
@@ -207,14 +207,13 @@ for (const adapter of ADAPTERS) {
       });
 
       it.each(['return', 'res', 'save'])('nothing is stored of a new session: %s', async path => {
-        const store = started.app.get(SessionStore);
-        const before = await store.count();
+        const before = await started.stored();
         for (const name of NAMES) {
           const answer = await sendRaw(`${started.url}/${path}?what=${name}`);
           expect(answer.status).toBe(500);
           expect(answer.setCookies).toEqual([]);
         }
-        expect(await store.count()).toBe(before);
+        expect(await started.stored()).toBe(before);
       });
     },
   );
@@ -234,9 +233,8 @@ describe.each(ADAPTERS)('an answer that cannot be sent: %s', adapter => {
 });
 
 describe('maxSize', () => {
-  it('counts bytes: what just fits is stored, one more is not', async () => {
-    const started = await startApp({ sessions: { maxSize: 100 } });
-    const store = started.app.get(SessionStore);
+  it.each(STORAGES)('counts bytes: what just fits is stored, one more is not: %s', async storage => {
+    const { store, close } = await startApp({ storage, sessions: { maxSize: 100 } });
     const room = 100 - '{"text":""}'.length;
     for (const [text, tooMuch] of [
       ['x'.repeat(room), 'x'.repeat(room + 1)],
@@ -248,6 +246,6 @@ describe('maxSize', () => {
       await expect(failed).rejects.toBeInstanceOf(SessionSizeException);
       expect((await store.get(id))?.data).toEqual({ text });
     }
-    await started.close();
+    await close();
   });
 });

@@ -29,6 +29,8 @@ export interface TestApp {
   app: INestApplication;
   /** Like http://127.0.0.1:41234 */
   url: string;
+  /** The options that it was started with. */
+  sessions: SessionModuleOptions;
   store: SessionStore;
   /** How many sessions are stored. */
   stored(): Promise<number>;
@@ -69,6 +71,7 @@ export async function startApp(options: TestAppOptions): Promise<TestApp> {
   return {
     app,
     url: `http://127.0.0.1:${port}`,
+    sessions,
     store: app.get(SessionStore),
     stored: () => countStored(app.get(SESSION_BACKEND), sessions),
     close: () => app.close(),

@@ -1,0 +1,115 @@
+import memjs from 'memjs';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Client } from 'pg';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { SessionModuleOptions } from 'nest-sessions';
+import { sessionKey } from '../../lib/session/session-id.js';
+import { SETUPS } from '../support/app.js';
+import { Browser, useServer } from '../support/scripts.js';
+
+/** What another program, or trouble, does to what is stored under a key. */
+type Damage = (options: SessionModuleOptions, key: string) => Promise<void>;
+
+const inFile =
+  (damage: (text: string) => string): Damage =>
+  async ({ storagePath }, key) => {
+    const file = join(storagePath!, key.slice(0, 2), `session-${key}`);
+    await writeFile(file, damage(await readFile(file, 'utf8')));
+  };
+
+/** @param change what UPDATE sets */
+const inRow =
+  (change: string): Damage =>
+  async ({ url, tableName }, key) => {
+    const client = new Client(url);
+    await client.connect();
+    const { rowCount } = await client.query(`UPDATE ${tableName} SET ${change} WHERE key = $1`, [key]);
+    expect(rowCount).toBe(1);
+    await client.end();
+  };
+
+const inItem =
+  (damage: (text: string) => string): Damage =>
+  async ({ servers, keyPrefix }, key) => {
+    const client = memjs.Client.create(String(servers));
+    const { value } = await client.get(keyPrefix + key);
+    await client.set(keyPrefix + key, damage(String(value)), {});
+    client.close();
+  };
+
+const FOREVER = Date.now() + 1e10;
+
+const DAMAGES: Record<string, Record<string, Damage>> = {
+  file: {
+    'cut short': inFile(text => text.slice(0, -1)),
+    'cut short within its header': inFile(text => text.slice(0, 10)),
+    empty: inFile(() => ''),
+    "another program's": inFile(() => '{"userId":7}'),
+    'one changed character': inFile(text => text.replace('hurt', 'hunt')),
+  },
+  postgresql: {
+    'a list': inRow(`data = '["hurt"]'`),
+    'a number': inRow(`data = '7'`),
+    'a JSON null': inRow(`data = 'null'`),
+    'a text that is no session': inRow(`data = '"hurt"'`),
+    'a text cut short': inRow(`data = '"{\\"name\\":\\"hu"'`),
+    'a type that nobody knows': inRow(`data = '{"name":{"$type":"Price","value":1}}'`),
+  },
+  memcached: {
+    'cut short': inItem(text => text.slice(0, -1)),
+    'cut short within its header': inItem(text => text.slice(0, 10)),
+    empty: inItem(() => ''),
+    "another program's counter": inItem(() => '12345'),
+    "another program's JSON": inItem(() => '{"userId":7}'),
+    "another program's lines": inItem(() => `{"userId":7}\n{"name":"hurt"}`),
+    'a header of null': inItem(text => text.replace(/.*/, 'null')),
+    'a header that lacks most': inItem(text => text.replace(/.*/, `{"expiresAt":${FOREVER}}`)),
+    bytes: inItem(() => '\0\uffff\n\0\uffff'),
+  },
+};
+
+for (const setup of SETUPS.filter(({ storage }) => storage in DAMAGES)) {
+  describe(`invariant 6, damaged data is no session: ${setup.storage}, ${setup.adapter}`, () => {
+    const server = useServer(setup);
+    let browser: Browser;
+    beforeEach(() => {
+      browser = new Browser(server.url);
+    });
+    afterEach(() => browser.close());
+
+    it.each(Object.entries(DAMAGES[setup.storage]!))(
+      '%s: counts as missing, and nothing else is harmed',
+      async (_name, damage) => {
+        const { store } = server;
+        const owner = Math.random().toString();
+        const hurt = await store.create({ name: 'hurt' }, { owner });
+        const other = await store.create({ name: 'other' }, { owner });
+        await damage(server.sessions, sessionKey(hurt));
+
+        for (const route of ['read', 'explicit', 'run', 'early'] as const) {
+          browser.adopt(hurt);
+          const found = await browser.value(session => [session.isNew, session.missing, session.size], route);
+          expect(found, route).toEqual([true, true, 0]);
+        }
+        expect(await store.get(hurt)).toBeUndefined();
+        expect(await store.update(hurt, () => 'found')).toBeUndefined();
+        if (setup.storage !== 'memcached') {
+          expect((await store.findByOwner(owner)).map(({ data }) => data)).toEqual([{ name: 'other' }]);
+        }
+        await store.cleanUp();
+
+        browser.adopt(hurt);
+        await browser.value(session => void session.set('name', 'new'));
+        const begun = (await browser.cookie())!;
+        expect(begun).not.toBe(hurt);
+        expect((await store.get(begun))!.data).toEqual({ name: 'new' });
+        expect((await store.get(other))!.data).toEqual({ name: 'other' });
+
+        await store.destroy(hurt);
+        expect(await store.exists(hurt)).toBe(false);
+        expect(await store.exists(other)).toBe(true);
+      },
+    );
+  });
+}
