@@ -13,10 +13,10 @@ import { times } from '../support/times.js';
 const LEASE_TIME = 1;
 const LEASE_MS = LEASE_TIME * 1000;
 const STALL_MS = LEASE_MS + 300;
-/** Longer than memcached would keep an item for that time, which it counts in seconds. */
+/** By then, memcached would have dropped an item that was to live for leaseTime: it counts in seconds. */
 const LONG_STALL_MS = LEASE_MS + 2_300;
-/** Milliseconds for clocks, and for a busy machine. */
-const MARGIN_MS = 1000;
+/** Milliseconds for clocks, and for chance on a busy machine. */
+const MARGIN_MS = 500;
 /** Sessions that a process holds when it dies, or stalls. */
 const SESSIONS = 4;
 
@@ -52,15 +52,16 @@ describe.concurrent.each(SHARED_STORAGES)('invariant 9, crash-safe locks: %s', s
   };
   const read = async (server: ServerProgram, id: string) => (await get(server, id, '/data')).json();
 
-  const kills = inLong(30, 3);
+  const kills = inLong(15, 3);
   it.sequential(
-    `a holder dies: its ${SESSIONS} sessions are usable within leaseTime, with its last save, each of ${kills} times`,
-    { timeout: 200_000 },
+    `a holder dies: each of its sessions is usable within leaseTime, with its last save: ${kills * SESSIONS} times`,
+    { timeout: 300_000 },
     async () => {
       const [survivor] = servers as [ServerProgram];
       const ids = await times(SESSIONS, create);
       const model: any[] = ids.map(() => ({ entries: [] }));
-      const waits: number[] = [];
+      const free = await create();
+      let longest = 0;
       for (let round = 1; round <= kills; round++) {
         const victim = await startSessionServer(options, ADAPTERS[round % 2]!);
         const dying = ids.map((id, index) =>
@@ -71,26 +72,31 @@ describe.concurrent.each(SHARED_STORAGES)('invariant 9, crash-safe locks: %s', s
         // Some wait for the lock already when its holder dies.
         const takingOver = ids.map((_, index) => (index % 2 ? takeOver(index) : undefined));
         await sleep(Math.random() * 100);
-        await victim.program.kill();
         const killedAt = Date.now();
-        await times(SESSIONS, async index => {
+        await victim.program.kill();
+        // What a request takes here that waits for nothing, and works for leaseTime.
+        const compared = get(survivor, free, `/append/compared?work=${LEASE_MS}`).then(
+          () => Date.now() - killedAt,
+        );
+        const waits = await times(SESSIONS, async index => {
           expect(await dying[index]).toBeInstanceOf(Error);
           const answer = await (takingOver[index] ?? takeOver(index));
-          waits.push(Date.now() - killedAt);
+          const waited = Date.now() - killedAt;
           expect(answer.status).toBe(200);
           const name = `${round}-${index}`;
           const { [name]: count, ...others } = answer.json();
           expect([lastPrinted(victim, 'saved', name), lastPrinted(victim, 'intent', name)]).toContain(count);
           expect(others).toEqual(model[index]);
           model[index] = { ...others, [name]: count, entries: [...others.entries, String(round)] };
+          return waited;
         });
+        longest = Math.max(longest, ...waits);
+        expect(Math.max(...waits)).toBeLessThan((await compared) + MARGIN_MS);
       }
       expect(await times(SESSIONS, index => read(servers[1]!, ids[index]!))).toEqual(model);
-      const longest = Math.max(...waits);
       console.log(
-        `${storage}: sessions of ${kills} dead processes were usable after ${longest} ms at most; leaseTime: ${LEASE_MS} ms`,
+        `${storage}: the sessions of ${kills} dead processes were usable after ${longest} ms at most, leaseTime being ${LEASE_MS} ms`,
       );
-      expect(longest).toBeLessThanOrEqual(LEASE_MS + MARGIN_MS);
     },
   );
 
@@ -119,7 +125,7 @@ describe.concurrent.each(SHARED_STORAGES)('invariant 9, crash-safe locks: %s', s
       await Promise.all(ids.map(id => holder.program.waitForLine(new RegExp(`^working stalled-${id}$`))));
       return answers;
     };
-    const rounds = inLong(10, 1);
+    const rounds = inLong(6, 1);
 
     it.sequential(
       `its save is refused, and what came after it stays: each of ${rounds * SESSIONS} times`,
@@ -196,7 +202,7 @@ describe.concurrent.each(SHARED_STORAGES)('invariant 9, crash-safe locks: %s', s
         }),
     );
 
-    const stops = inLong(30, 2);
+    const stops = inLong(20, 2);
     it.sequential(
       `at any moment, also while it saves: what was answered holds, each of ${stops * SESSIONS * 2} times`,
       { timeout: 150_000 },
