@@ -52,6 +52,8 @@ export async function openPostgresqlBackend(options: ResolvedSessionOptions): Pr
 export class PostgresqlBackend implements SessionBackend {
   private readonly sql: PostgresqlStatements;
   private readonly table: string;
+  /** Leases that were told `'busy'`: they ask again with one statement, which the first try is faster without. */
+  private readonly waiting = new WeakSet<Lease>();
 
   constructor(
     private readonly connection: PostgresqlConnection,
@@ -80,11 +82,17 @@ export class PostgresqlBackend implements SessionBackend {
   }
 
   async lock(key: string, lease: Lease): Promise<SessionRecord | 'busy' | undefined> {
-    const [row] = await this.query('lock', [key, lease.token, lease.ms]);
-    if (row) {
-      return toRecord(row);
+    const values = [key, lease.token, lease.ms];
+    const [locked] = this.waiting.has(lease) ? [] : await this.query('lock', values);
+    if (locked) {
+      return toRecord(locked);
     }
-    return (await this.changed('exists', [key])) ? 'busy' : undefined;
+    const [found] = await this.query<Row | { data: null }>('lockOrFind', values);
+    if (found?.data === null) {
+      this.waiting.add(lease);
+      return 'busy';
+    }
+    return found && toRecord(found);
   }
 
   renew(key: string, lease: Lease): Promise<boolean> {

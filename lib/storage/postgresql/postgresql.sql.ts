@@ -2,7 +2,7 @@
 export interface PostgresqlStatements {
   readonly read: string;
   readonly lock: string;
-  readonly exists: string;
+  readonly lockOrFind: string;
   readonly renew: string;
   readonly unlock: string;
   readonly unlockAndTouch: string;
@@ -37,14 +37,19 @@ const leaseFromNow = (parameter: string) => `clock_timestamp() + ${ms(parameter)
 /** @param table the quoted name */
 export function postgresqlStatements(table: string): PostgresqlStatements {
   const SAVE = `UPDATE ${table} SET data = $3, owner = $4, timeout = $5, expires_at = ${fromNow('$6')}`;
+  const LOCK = `UPDATE ${table} SET lock_token = $2, locked_until = ${leaseFromNow('$3')}
+      WHERE key = $1 AND ${UNEXPIRED}
+        AND (lock_token IS NULL OR lock_token = $2 OR locked_until <= clock_timestamp())
+      RETURNING ${RECORD}, ${NO_WAIT}`;
   const HELD = `WHERE key = $1 AND lock_token = $2 AND ${UNEXPIRED}`;
   return {
     read: `SELECT ${RECORD} FROM ${table} WHERE key = $1 AND ${UNEXPIRED}`,
-    lock: `UPDATE ${table} SET lock_token = $2, locked_until = ${leaseFromNow('$3')}
-      WHERE key = $1 AND ${UNEXPIRED}
-        AND (lock_token IS NULL OR lock_token = $2 OR locked_until <= clock_timestamp())
-      RETURNING ${RECORD}, ${NO_WAIT}`,
-    exists: `SELECT 1 FROM ${table} WHERE key = $1 AND ${UNEXPIRED}`,
+    lock: LOCK,
+    // No row: no session; a row of nulls: busy. The SELECT sees the session as it was when the statement began, so
+    // it only says that there is one: the record is the UPDATE's, the newest, also after a wait for another's commit.
+    // What the UPDATE locks was there for both; what was deleted while the UPDATE waited is busy once more, then gone.
+    lockOrFind: `WITH locked AS (${LOCK})
+      SELECT locked.* FROM (SELECT FROM ${table} WHERE key = $1 AND ${UNEXPIRED}) AS found LEFT JOIN locked ON true`,
     renew: `UPDATE ${table} SET locked_until = ${leaseFromNow('$3')} ${HELD} RETURNING ${NO_WAIT}`,
     unlock: `UPDATE ${table} SET lock_token = NULL, locked_until = NULL ${HELD} RETURNING ${NO_WAIT}`,
     unlockAndTouch: `UPDATE ${table} SET lock_token = NULL, locked_until = NULL, expires_at = ${fromNow('$3')}
