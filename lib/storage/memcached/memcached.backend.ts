@@ -53,6 +53,8 @@ export async function openMemcachedBackend(options: ResolvedSessionOptions): Pro
  */
 export class MemcachedBackend implements SessionBackend {
   private readonly held = new Map<string, Held>();
+  /** Leases that were told `'busy'`: they ask again for the lock's item too, in the same exchange. */
+  private readonly waiting = new WeakSet<Lease>();
 
   /**
    * @param itemLimit bytes that an item may take
@@ -70,13 +72,17 @@ export class MemcachedBackend implements SessionBackend {
   }
 
   async lock(key: string, lease: Lease): Promise<SessionRecord | 'busy' | undefined> {
+    const readLock = () => this.connection.get(key, this.lockKey(key));
+    const wasBusy = this.waiting.has(lease);
     // One after the other on one connection, so sent together: the session is read under the lock.
-    const [added, found] = await Promise.all([
+    const [added, found, noted] = await Promise.all([
       this.connection.add(key, this.lockKey(key), lockValue(lease), lockTtl(lease)),
       this.find(key),
+      wasBusy ? readLock() : undefined,
     ]);
-    const lockCas = added ?? (await this.takeOver(key, lease));
+    const lockCas = added ?? (await this.takeOver(key, lease, wasBusy ? noted : await readLock()));
     if (!lockCas) {
+      this.waiting.add(lease);
       return found && 'busy';
     }
     // A lock that was taken over may be taken for granted by its holder: a new version refuses its save.
@@ -250,8 +256,11 @@ export class MemcachedBackend implements SessionBackend {
   }
 
   /** Takes a lock whose time has passed; of several that try, one gets it. */
-  private async takeOver(key: string, lease: Lease): Promise<Buffer | undefined> {
-    const lock = await this.connection.get(key, this.lockKey(key));
+  private async takeOver(
+    key: string,
+    lease: Lease,
+    lock: MemcachedItem | undefined,
+  ): Promise<Buffer | undefined> {
     if (!lock) {
       return this.connection.add(key, this.lockKey(key), lockValue(lease), lockTtl(lease)); // freed since
     }
