@@ -58,7 +58,7 @@ interface RawClient extends Pick<Client, 'statsWithKey'> {
 interface RawServer {
   connected: boolean;
   responseBuffer: Buffer;
-  _socket?: NodeJS.EventEmitter & { destroy(): void };
+  _socket?: NodeJS.EventEmitter & { destroy(): void; setNoDelay(): void };
   error(error: Error): void;
 }
 
@@ -202,6 +202,7 @@ export class MemcachedConnection {
     const socket = server._socket;
     if (socket && !this.watched.has(socket)) {
       this.watched.add(socket);
+      socket.setNoDelay(); // or the second of two requests sent together waits for the answer to the first
       socket.once('close', () => server.error(new Error('memcached closed the connection')));
     }
   }
