@@ -14,6 +14,7 @@ export const SESSION_CLEAN_UP_JOB = 'nest-sessions:clean-up';
 @Injectable()
 export class SessionCleanUpJob implements OnApplicationBootstrap, OnModuleDestroy {
   private registry: SchedulerRegistry | undefined;
+  private readonly stopped = new AbortController();
 
   constructor(
     private readonly manager: SessionManager,
@@ -32,13 +33,14 @@ export class SessionCleanUpJob implements OnApplicationBootstrap, OnModuleDestro
   }
 
   onModuleDestroy(): void {
+    this.stopped.abort();
     if (this.registry?.doesExist('interval', SESSION_CLEAN_UP_JOB)) {
       this.registry.deleteInterval(SESSION_CLEAN_UP_JOB);
     }
   }
 
   private run(): void {
-    this.manager.background(this.manager.backend.cleanUp());
+    this.manager.background(this.manager.backend.cleanUp(this.stopped.signal));
   }
 
   private findRegistry(): SchedulerRegistry {

@@ -55,8 +55,8 @@ export class GuardedBackend implements SessionBackend {
     return this.guard('delete', key, this.backend.delete(key, lease));
   }
 
-  cleanUp() {
-    return this.guard('cleanUp', '', this.backend.cleanUp());
+  cleanUp(signal?: AbortSignal) {
+    return this.guard('cleanUp', '', this.backend.cleanUp(signal));
   }
 
   close() {

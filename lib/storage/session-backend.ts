@@ -85,8 +85,12 @@ export interface SessionBackend {
    */
   delete(key: string, lease?: Lease): Promise<boolean>;
 
-  /** Removes what has expired. @returns how many records. Must not keep the event loop busy. */
-  cleanUp(): Promise<number>;
+  /**
+   * Removes what has expired. Must not keep the event loop busy.
+   * @param signal ends it early, where it may take long
+   * @returns how many records
+   */
+  cleanUp(signal?: AbortSignal): Promise<number>;
 
   /** Lets go of what this backend opened. Called once, last. */
   close(): Promise<void>;

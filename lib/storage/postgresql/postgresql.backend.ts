@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DataSource } from 'typeorm';
 import type { ResolvedSessionOptions } from '../../options/session-options.js';
@@ -13,9 +14,12 @@ import { isSqlState, PostgresqlConnection } from './postgresql.connection.js';
 import { postgresqlStatements, type PostgresqlStatements } from './postgresql.sql.js';
 import { checkTable, createTable, DEFAULT_TABLE, quoteTable, type SessionTable } from './postgresql.table.js';
 
-/** Blocks (of 8 KiB, as a rule) that a sweep clears in one transaction, and its pause in between, in milliseconds. */
-const SWEEP_BLOCKS = 256;
-const SWEEP_PAUSE = 5;
+/** Blocks (of 8 KiB, as a rule) that a sweep clears in one transaction. */
+const SWEEP_BLOCKS = 32;
+/** How much longer it rests after each one than that one took: the busier the server, the longer. */
+const SWEEP_REST = 4;
+/** Milliseconds after which another process may sweep if one died that was at it. */
+const SWEEP_LEASE = 60_000;
 
 /** SQLSTATE invalid_text_representation. */
 const INVALID_TEXT = '22P02';
@@ -140,20 +144,26 @@ export class PostgresqlBackend implements SessionBackend {
     return row?.live ?? false;
   }
 
-  async cleanUp(): Promise<number> {
+  async cleanUp(signal?: AbortSignal): Promise<number> {
+    const token = randomBytes(16).toString('base64url');
     const [{ blocks }] = (await this.query<{ blocks: number }>('blocks', [this.table])) as [
       { blocks: number },
     ];
     let removed = 0;
     for (let from = 0; from < blocks; from += SWEEP_BLOCKS) {
-      const range = [`(${from},0)`, `(${from + SWEEP_BLOCKS},0)`, this.table];
-      const [batch] = await this.query<{ mine: boolean; removed: number }>('sweep', range);
-      if (!batch?.mine) {
-        break; // another process is at it
+      if (signal?.aborted) {
+        break;
+      }
+      const startedAt = performance.now();
+      const range = [`(${from},0)`, `(${from + SWEEP_BLOCKS},0)`];
+      const [batch] = await this.query<{ removed: number }>('sweep', [...range, token, SWEEP_LEASE]);
+      if (!batch) {
+        return removed; // another process is at it
       }
       removed += batch.removed;
-      await sleep(SWEEP_PAUSE);
+      await sleep((performance.now() - startedAt) * SWEEP_REST);
     }
+    await this.query('sweepDone', [token]);
     return removed;
   }
 

@@ -13,6 +13,7 @@ export interface PostgresqlStatements {
   readonly delete: string;
   readonly blocks: string;
   readonly sweep: string;
+  readonly sweepDone: string;
   readonly count: string;
   readonly findByOwner: string;
   readonly deleteByOwner: string;
@@ -23,6 +24,9 @@ export interface PostgresqlStatements {
  * and a session's expiry may be a moment old. They do not wait for the disk; saves, creations and removals do.
  */
 const NO_WAIT = `set_config('synchronous_commit', 'off', true)`;
+
+/** No session's key: those are hashes. */
+const SWEEP_KEY = `'sweep'`;
 
 const UNEXPIRED = `expires_at > statement_timestamp()`;
 const RECORD = `data::text AS data, owner, timeout,
@@ -66,12 +70,20 @@ export function postgresqlStatements(table: string): PostgresqlStatements {
     saveAndUnlock: `${SAVE}, lock_token = NULL, locked_until = NULL ${HELD}`,
     delete: `DELETE FROM ${table} WHERE key = $1 AND ($2::text IS NULL OR lock_token = $2) RETURNING ${UNEXPIRED} AS live`,
     blocks: `SELECT (pg_relation_size($1::regclass) / current_setting('block_size')::int)::int AS blocks`,
-    // By where rows lie, so that no index on the expiry is needed: one would cost every save and touch.
-    sweep: `WITH turn AS MATERIALIZED (SELECT pg_try_advisory_xact_lock(hashtext($3)) AS mine),
+    // By where rows lie, so that no index on the expiry is needed: one would cost every save and touch. Who sweeps
+    // holds the lock of a row of its own, of an expired session to all others: no other lock lasts from one statement
+    // to the next behind a proxy that pools transactions. No row comes back if another process holds it.
+    sweep: `WITH turn AS (
+        INSERT INTO ${table} AS old (key, data, created_at, expires_at, lock_token, locked_until)
+        VALUES (${SWEEP_KEY}, '{}', statement_timestamp(), '-infinity', $3, ${leaseFromNow('$4')})
+        ON CONFLICT (key) DO UPDATE SET (lock_token, locked_until) = (excluded.lock_token, excluded.locked_until)
+          WHERE old.lock_token = $3 OR old.locked_until <= clock_timestamp()
+        RETURNING ${NO_WAIT}),
       removed AS (
         DELETE FROM ${table} WHERE ctid >= $1::tid AND ctid < $2::tid AND expires_at <= statement_timestamp()
-          AND (SELECT mine FROM turn) RETURNING 1)
-      SELECT (SELECT mine FROM turn) AS mine, (SELECT count(*)::int FROM removed) AS removed`,
+          AND key <> ${SWEEP_KEY} AND EXISTS (SELECT FROM turn) RETURNING 1)
+      SELECT (SELECT count(*)::int FROM removed) AS removed FROM turn`,
+    sweepDone: `DELETE FROM ${table} WHERE key = ${SWEEP_KEY} AND lock_token = $1 RETURNING ${NO_WAIT}`,
     count: `SELECT count(*)::int AS count FROM ${table} WHERE ${UNEXPIRED}`,
     findByOwner: `SELECT key, ${RECORD} FROM ${table} WHERE owner = $1 AND ${UNEXPIRED} ORDER BY created_at, key`,
     deleteByOwner: `DELETE FROM ${table} WHERE owner = $1 AND ($2::text IS NULL OR key <> $2) AND ($3::text IS NULL OR key = $3)
