@@ -63,6 +63,7 @@ export class SessionManager {
     while (this.pending.size > 0) {
       await Promise.all(this.pending);
     }
+    this.locks.close();
     if (typeof this.options.storageType !== 'object') {
       await this.backend.close(); // an instance that the application made is the application's to close
     }

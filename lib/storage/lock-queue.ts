@@ -5,6 +5,7 @@ import {
   SessionRequestClosedException,
   SessionStorageException,
 } from '../exceptions/session.exception.js';
+import { OwedUnlocks } from './owed-unlocks.js';
 import type { Lease, SessionBackend, SessionRecord, SessionWrite } from './session-backend.js';
 
 /** Milliseconds between two tries at a lock that another process holds: from, growing to. */
@@ -32,6 +33,7 @@ export interface LockWait {
 export class LockQueue {
   private readonly lines = new Map<string, Line>();
   private readonly held = new Set<HeldLock>();
+  private readonly owed: OwedUnlocks;
   private renewal: NodeJS.Timeout | undefined;
 
   /**
@@ -41,7 +43,9 @@ export class LockQueue {
   constructor(
     private readonly backend: SessionBackend,
     private readonly leaseMs: number,
-  ) {}
+  ) {
+    this.owed = new OwedUnlocks(backend);
+  }
 
   /** A lease that no one holds yet, for a record that is to be created locked. */
   newLease(): Lease {
@@ -81,7 +85,8 @@ export class LockQueue {
       this.serve(line, waiter.wait, waiter.deadline).then(waiter.resolve, waiter.reject);
     } else if (handOver) {
       // The last waiter left while the lock was on its way to it.
-      await this.backend.unlock(line.key, handOver.lease).catch(noop); // then it lapses
+      const { lease } = handOver;
+      await this.backend.unlock(line.key, lease).catch(error => this.fail(line, lease, error));
       await this.next(line);
     } else {
       this.lines.delete(line.key);
@@ -91,6 +96,22 @@ export class LockQueue {
   /** Whether to pass the lock on inside this process, or to let others have it. */
   mayHandOver(line: Line): boolean {
     return !line.isEmpty && this.mayKeepTurn(line);
+  }
+
+  /**
+   * The storage failed to say whether a lease has the lock, or has it still: it is given back in any case. Who waits
+   * in line is told at once, and need not find out one after the other.
+   */
+  fail(line: Line, lease: Lease, error: unknown): void {
+    this.owed.add(line.key, lease);
+    if (error instanceof SessionStorageException) {
+      line.rejectAll(error);
+    }
+  }
+
+  /** Called once, last. */
+  close(): void {
+    this.owed.close();
   }
 
   drop(lock: HeldLock): void {
@@ -150,7 +171,7 @@ export class LockQueue {
       }
     } catch (error) {
       if (error instanceof SessionStorageException) {
-        line.rejectAll(error); // the others need not find out one after the other
+        this.fail(line, lease, error);
       }
       await this.next(line);
       throw error;
@@ -263,8 +284,7 @@ export class HeldLock {
     try {
       saved = await this.backend.save(this.line.key, write, this.lease, { unlock: !handOver });
     } catch (error) {
-      // It may be stored or not; either way the lock must not stay.
-      void this.backend.unlock(this.line.key, this.lease).catch(noop);
+      this.queue.fail(this.line, this.lease, error); // it may be stored or not; either way the lock must not stay
       throw error;
     } finally {
       if (saved) {
@@ -281,18 +301,18 @@ export class HeldLock {
       return;
     }
     this.end();
-    if (this.queue.mayHandOver(this.line)) {
-      // Not blindly: a session that was destroyed meanwhile must not be handed on.
-      const alive = await this.backend.renew(this.line.key, this.lease).catch(() => false);
-      if (alive) {
-        await this.pass(true);
-        return;
-      }
-    }
+    let handOver = false;
     try {
-      await this.backend.unlock(this.line.key, this.lease, ttl);
+      // Not blindly: a session that was destroyed meanwhile must not be handed on.
+      handOver = this.queue.mayHandOver(this.line) && (await this.backend.renew(this.line.key, this.lease));
+      if (!handOver) {
+        await this.backend.unlock(this.line.key, this.lease, ttl);
+      }
+    } catch (error) {
+      this.queue.fail(this.line, this.lease, error);
+      throw error;
     } finally {
-      await this.pass(false);
+      await this.pass(handOver);
     }
   }
 

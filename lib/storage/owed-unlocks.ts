@@ -1,0 +1,78 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Lease, SessionBackend } from './session-backend.js';
+
+/** Milliseconds between two tries. */
+const RETRY = 200;
+/** How many are sent at once, when the storage is known to answer. Few: the requests are waiting for it, too. */
+const AT_ONCE = 4;
+/** Beyond, locks are left to lapse. Those of the first moments matter most: what was on its way then is done later. */
+const MAX_OWED = 2000;
+
+interface Owed {
+  key: string;
+  lease: Lease;
+  wasAnswered: boolean;
+}
+
+/**
+ * Locks that are to be given back, to a storage that does not answer. It is asked again until it does, so that its
+ * return does not find sessions locked, for `leaseTime`, by requests that have long been answered 503.
+ */
+export class OwedUnlocks {
+  private readonly owed = new Map<string, Owed>();
+  private isTrying = false;
+  private isClosed = false;
+
+  /** @param backend whose unlock does nothing for a lease that does not hold the lock */
+  constructor(private readonly backend: Pick<SessionBackend, 'unlock'>) {}
+
+  add(key: string, lease: Lease): void {
+    if (this.owed.size < MAX_OWED) {
+      this.owed.set(lease.token, { key, lease, wasAnswered: false });
+    }
+    if (!this.isTrying) {
+      void this.tryUntilDone();
+    }
+  }
+
+  close(): void {
+    this.isClosed = true;
+  }
+
+  private async tryUntilDone(): Promise<void> {
+    this.isTrying = true;
+    while (this.owed.size > 0 && !this.isClosed) {
+      await this.tryAll();
+      await sleep(RETRY, undefined, { ref: false });
+    }
+    this.isTrying = false;
+  }
+
+  private async tryAll(): Promise<void> {
+    const all = [...this.owed.values()];
+    // The first one shows whether it is worth while to ask for the others.
+    for (let from = 0, count = 1; from < all.length && !this.isClosed; from += count, count = AT_ONCE) {
+      const results = await Promise.all(all.slice(from, from + count).map(owed => this.try(owed)));
+      if (results.includes(false)) {
+        return;
+      }
+    }
+  }
+
+  /**
+   * Twice: a server that hung carries out what it was sent before, when it goes on, and maybe after the first
+   * unlock: the taking of the lock too.
+   */
+  private async try(owed: Owed): Promise<boolean> {
+    try {
+      await this.backend.unlock(owed.key, owed.lease);
+    } catch {
+      return false; // logged by the guarded backend
+    }
+    if (owed.wasAnswered) {
+      this.owed.delete(owed.lease.token);
+    }
+    owed.wasAnswered = true;
+    return true;
+  }
+}
