@@ -10,7 +10,7 @@ import type {
   SessionRecord,
   SessionWrite,
 } from '../session-backend.js';
-import { isSqlState, PostgresqlConnection } from './postgresql.connection.js';
+import { inTime, isSqlState, PostgresqlConnection } from './postgresql.connection.js';
 import { postgresqlStatements, type PostgresqlStatements } from './postgresql.sql.js';
 import { checkTable, createTable, DEFAULT_TABLE, quoteTable, type SessionTable } from './postgresql.table.js';
 
@@ -41,7 +41,7 @@ export async function openPostgresqlBackend(options: ResolvedSessionOptions): Pr
   });
   try {
     const backend = new PostgresqlBackend(opened, { name, schema });
-    await backend.open(options);
+    await inTime(backend.open(options), storageTimeoutMs);
     return backend;
   } catch (error) {
     await opened.close();

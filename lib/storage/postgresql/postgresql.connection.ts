@@ -13,14 +13,28 @@ interface QueryResult {
   rowCount: number;
 }
 
+interface PgQuery {
+  name?: string | undefined;
+  text: string;
+  values: unknown[];
+}
+
+interface PgResult {
+  rows: unknown[];
+  rowCount: number | null;
+}
+
 /** What is used of pg's pool, which TypeORM keeps in its driver. */
 interface PgPool {
-  query(config: {
-    name?: string | undefined;
-    text: string;
-    values: unknown[];
-    query_timeout: number;
-  }): Promise<{ rows: unknown[]; rowCount: number | null }>;
+  connect(done: (error: Error | undefined, client: PgClient | undefined) => void): void;
+}
+
+interface PgClient {
+  query(query: PgQuery, done: (error: Error | null, result?: PgResult) => void): void;
+  on(event: 'error', listener: () => void): unknown;
+  off(event: 'error', listener: () => void): unknown;
+  /** @param error closes the connection */
+  release(error?: Error): void;
 }
 
 export interface PostgresqlConnectionOptions {
@@ -59,16 +73,21 @@ export class PostgresqlConnection {
       'typeorm',
       'pg',
     );
+    const { extra, ...connection } = (options.connection ?? {}) as { extra?: object };
     const own = new DataSource({
       applicationName: 'nest-sessions',
       connectTimeoutMS: timeoutMs,
       ...(options.url !== undefined && { url: options.url }),
-      ...options.connection,
+      ...connection,
       type: 'postgres',
+      // A server that hangs must not keep the process from ending.
+      extra: { query_timeout: timeoutMs, allowExitOnIdle: true, ...extra },
     } as DataSourceOptions);
+    const ready = own.initialize();
     try {
-      await own.initialize();
+      await inTime(ready, timeoutMs);
     } catch (error) {
+      ready.then(() => own.destroy()).catch(noop);
       throw new SessionException(`PostgreSQL cannot be reached: ${describeError(error)}`, { cause: error });
     }
     return new PostgresqlConnection(own, true, timeoutMs);
@@ -76,17 +95,13 @@ export class PostgresqlConnection {
 
   /** @param name of the statement; the same name always goes with the same text */
   async query(name: string, text: string, values: unknown[]): Promise<QueryResult> {
-    const { usesPrepared, timeoutMs } = this;
+    const { usesPrepared } = this;
     try {
-      const result = await inTime(
-        this.pool.query({
-          name: usesPrepared ? statementName(name, text) : undefined,
-          text,
-          values,
-          query_timeout: timeoutMs, // ends the connection of a statement that got no answer
-        }),
-        timeoutMs,
-      );
+      const result = await this.send({
+        name: usesPrepared ? statementName(name, text) : undefined,
+        text,
+        values,
+      });
       return { rows: result.rows, rowCount: result.rowCount ?? 0 };
     } catch (error) {
       if (usesPrepared && isSqlState(error, STATEMENT_UNKNOWN, STATEMENT_EXISTS)) {
@@ -102,6 +117,55 @@ export class PostgresqlConnection {
       await this.dataSource.destroy();
     }
   }
+
+  /**
+   * As the pool's own query(), but in time, the wait for a connection included. What gets no answer loses its
+   * connection, and what was not sent by then never is: nobody would give back a lock that it took.
+   */
+  private send(query: PgQuery): Promise<PgResult> {
+    const { pool, timeoutMs } = this;
+    return new Promise((resolve, reject) => {
+      let client: PgClient | undefined;
+      let isOver = false;
+      const end = (error: Error | undefined, result?: PgResult) => {
+        if (!isOver) {
+          isOver = true;
+          clearTimeout(timer);
+          client?.off('error', noop);
+          client?.release(error);
+          if (result) {
+            resolve(result);
+          } else {
+            reject(error);
+          }
+        }
+      };
+      const timer = setTimeout(() => end(noAnswer(timeoutMs)), timeoutMs);
+      pool.connect((error, connected) => {
+        if (isOver) {
+          connected?.release();
+        } else if (connected) {
+          client = connected;
+          client.on('error', noop); // it fails the statement, too; without a listener it would end the process
+          client.query(query, (failure, result) => end(failure ?? undefined, result));
+        } else {
+          end(error);
+        }
+      });
+    });
+  }
+}
+
+/**
+ * For what the start needs: a server that hangs must not keep it from failing.
+ * @throws SessionException if the work is not done in time
+ */
+export async function inTime<T>(work: Promise<T>, ms: number): Promise<T> {
+  let timer: NodeJS.Timeout;
+  const timeout = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new SessionException(noAnswer(ms).message)), ms);
+  });
+  return Promise.race([work, timeout]).finally(() => clearTimeout(timer));
 }
 
 export const isSqlState = (error: unknown, ...codes: string[]): boolean =>
@@ -131,10 +195,6 @@ function assertUsable(dataSource: DataSource): void {
   }
 }
 
-/** The wait for a free connection counts too, which no timeout of pg's statements covers. */
-function inTime<T>(work: Promise<T>, ms: number): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`PostgreSQL did not answer within ${ms} ms`)), ms);
-    work.then(resolve, reject).finally(() => clearTimeout(timer));
-  });
-}
+const noAnswer = (ms: number): Error => new Error(`PostgreSQL did not answer within ${ms} ms`);
+
+function noop(): void {}
