@@ -16,6 +16,8 @@ const DEFAULT_ITEM_LIMIT = 1024 * 1024;
 const NOTHING: Buffer = Buffer.alloc(0);
 /** memjs counts requests in a signed 32-bit number, and fails when it overflows. */
 const MAX_SEQ = 2 ** 31 - 2;
+/** Seconds, the longest that a timer of Node's can be. */
+const NEVER = Math.floor((2 ** 31 - 1) / 1000);
 /** Seconds up to which memcached reads an expiration as from now; beyond, it must be a date. */
 const MAX_RELATIVE = 30 * 24 * 60 * 60;
 /** The last date there is for an expiration, in 2106. */
@@ -56,9 +58,8 @@ interface RawClient extends Pick<Client, 'statsWithKey'> {
 }
 
 interface RawServer {
-  connected: boolean;
-  responseBuffer: Buffer;
-  _socket?: NodeJS.EventEmitter & { destroy(): void; setNoDelay(): void };
+  _socket?: NodeJS.EventEmitter & { setNoDelay(): void };
+  /** Ends its connection, and the requests that wait for an answer. */
   error(error: Error): void;
 }
 
@@ -69,7 +70,7 @@ type MakeRequest = (opcode: number, key: string, extras: Buffer, value: Buffer, 
  * commands leave out. An item's server is chosen by `home`, so that what belongs together lives together.
  */
 export class MemcachedConnection {
-  private client: RawClient;
+  private readonly client: RawClient;
   private readonly watched = new WeakSet<object>();
 
   private constructor(
@@ -84,13 +85,13 @@ export class MemcachedConnection {
   static async open(options: MemcachedConnectionOptions): Promise<MemcachedConnection> {
     const { servers, username, password, timeoutMs } = options;
     const [{ default: memjs }] = await importOptional<[{ default: any }]>('memcached', 'memjs');
-    const timeout = timeoutMs / 1000;
     const makeClient = () =>
       memjs.Client.create(servers, {
         username,
         password,
-        timeout,
-        conntimeout: timeout,
+        // memjs' own time limits leave the connection half open, and what it closes late ends its successor.
+        timeout: NEVER,
+        conntimeout: NEVER,
         keepAlive: true,
         // A request that got no answer may have been carried out: it is not for memjs to repeat it.
         retries: 1,
@@ -140,11 +141,14 @@ export class MemcachedConnection {
 
   /** The bytes that an item may take, by the settings of the servers: the smallest. */
   async itemLimit(): Promise<number> {
-    let waiting = this.client.servers.length;
+    const { client, timeoutMs } = this;
+    let waiting = client.servers.length;
     let limit = Infinity;
-    return new Promise((resolve, reject) => {
+    let timer: NodeJS.Timeout;
+    return new Promise<number>((resolve, reject) => {
+      timer = setTimeout(() => reject(noAnswer(timeoutMs)), timeoutMs);
       // Called once for each server.
-      this.client.statsWithKey('settings', (error, _server, stats) => {
+      client.statsWithKey('settings', (error, _server, stats) => {
         limit = Math.min(limit, Number(stats?.item_size_max ?? DEFAULT_ITEM_LIMIT));
         if (error) {
           reject(error);
@@ -152,13 +156,14 @@ export class MemcachedConnection {
           resolve(limit);
         }
       });
-    });
+      client.servers.forEach((server, index) => this.watch(index, server));
+    }).finally(() => clearTimeout(timer));
   }
 
   close(): void {
-    for (const server of this.client.servers) {
-      server._socket?.destroy();
-    }
+    this.client.servers.forEach((server, index) =>
+      this.drop(index, server, new Error('memcached is closed')),
+    );
   }
 
   private perform(
@@ -170,21 +175,16 @@ export class MemcachedConnection {
     cas?: Buffer,
   ): Promise<Response> {
     return new Promise((resolve, reject) => {
-      if (this.client.seq >= MAX_SEQ) {
-        this.client = this.makeClient();
+      const { client, timeoutMs } = this;
+      if (client.seq >= MAX_SEQ) {
+        client.seq = 0; // the requests of these numbers have ended long ago
       }
-      const { client } = this;
       client.incrSeq();
       const request = this.makeRequest(opcode, key, extras, Buffer.from(value), client.seq);
       cas?.copy(request, 16);
-      const timer = setTimeout(() => {
-        reject(new Error(`memcached did not answer within ${this.timeoutMs} ms`));
-        this.startAnew(client);
-      }, this.timeoutMs);
-      const server = client.servers.length > 1 ? client.servers[client.getServer(home)]! : client.servers[0]!;
-      if (!server.connected && !server._socket) {
-        server.responseBuffer = NOTHING; // half an answer of the last connection would garble all that follow
-      }
+      const index = client.servers.length > 1 ? client.getServer(home) : 0;
+      const server = client.servers[index]!;
+      const timer = setTimeout(() => this.drop(index, server, noAnswer(timeoutMs)), timeoutMs);
       client.perform(home, request, client.seq, (error, response) => {
         clearTimeout(timer);
         if (error) {
@@ -193,28 +193,40 @@ export class MemcachedConnection {
           resolve(response);
         }
       });
-      this.watch(server);
+      this.watch(index, server);
     });
   }
 
-  /** memjs does not tell the requests that wait when the server closes their connection. */
-  private watch(server: RawServer): void {
+  /**
+   * memjs does not tell the requests that wait when the server closes their connection; and after an error, it would
+   * open the next one before the old one's 'close', which then ends its successor. So this comes before its handlers.
+   */
+  private watch(index: number, server: RawServer): void {
     const socket = server._socket;
     if (socket && !this.watched.has(socket)) {
       this.watched.add(socket);
       socket.setNoDelay(); // or the second of two requests sent together waits for the answer to the first
-      socket.once('close', () => server.error(new Error('memcached closed the connection')));
+      const end = (error?: Error) =>
+        this.drop(index, server, error ?? new Error('memcached closed the connection'));
+      socket.prependOnceListener('error', end);
+      socket.prependOnceListener('end', () => end());
+      socket.prependOnceListener('close', () => end());
     }
   }
 
-  /** After a request without an answer nothing is known of the connection: the next one gets a new one. */
-  private startAnew(from: RawClient): void {
-    if (this.client === from) {
-      this.close();
-      this.client = this.makeClient();
+  /**
+   * Ends a connection, of which nothing is known after a request without an answer, and the requests on it. memjs'
+   * object goes with it: it would take half an answer, or the late end of the old connection, for the new one's.
+   */
+  private drop(index: number, server: RawServer, error: Error): void {
+    if (this.client.servers[index] === server) {
+      this.client.servers[index] = this.makeClient().servers[index]!;
     }
+    server.error(error);
   }
 }
+
+const noAnswer = (ms: number): Error => new Error(`memcached did not answer within ${ms} ms`);
 
 function requireStatus(status: number, ...allowed: number[]): void {
   if (!allowed.includes(status)) {
