@@ -6,6 +6,7 @@ import {
   SessionStorageException,
 } from '../exceptions/session.exception.js';
 import { OwedUnlocks } from './owed-unlocks.js';
+import { UnsentRequestException } from './unsent-request.exception.js';
 import type { Lease, SessionBackend, SessionRecord, SessionWrite } from './session-backend.js';
 
 /** Milliseconds between two tries at a lock that another process holds: from, growing to. */
@@ -99,7 +100,7 @@ export class LockQueue {
   }
 
   /**
-   * The storage failed to say whether a lease has the lock, or has it still: it is given back in any case. Who waits
+   * The storage failed, so that a lease may have the lock, or have it still: it is given back in any case. Who waits
    * in line is told at once, and need not find out one after the other.
    */
   fail(line: Line, lease: Lease, error: unknown): void {
@@ -171,7 +172,11 @@ export class LockQueue {
       }
     } catch (error) {
       if (error instanceof SessionStorageException) {
-        this.fail(line, lease, error);
+        if (error.operation === 'lock' && error.cause instanceof UnsentRequestException) {
+          line.rejectAll(error);
+        } else {
+          this.fail(line, lease, error);
+        }
       }
       await this.next(line);
       throw error;

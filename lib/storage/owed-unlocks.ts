@@ -4,7 +4,7 @@ import type { Lease, SessionBackend } from './session-backend.js';
 /** Milliseconds between two tries. */
 const RETRY = 200;
 /** How many are sent at once, when the storage is known to answer. Few: the requests are waiting for it, too. */
-const AT_ONCE = 4;
+const AT_ONCE = 8;
 /** Beyond, locks are left to lapse. Those of the first moments matter most: what was on its way then is done later. */
 const MAX_OWED = 2000;
 

@@ -3,6 +3,7 @@ import type { DataSource, DataSourceOptions } from 'typeorm';
 import { SessionException, SessionOptionsException } from '../../exceptions/session.exception.js';
 import { describeError } from '../describe-error.js';
 import { importOptional } from '../import-optional.js';
+import { UnsentRequestException } from '../unsent-request.exception.js';
 
 /** SQLSTATEs of a server connection that does not know, or knows already, a prepared statement. */
 const STATEMENT_UNKNOWN = '26000';
@@ -136,7 +137,7 @@ export class PostgresqlConnection {
           if (result) {
             resolve(result);
           } else {
-            reject(error);
+            reject(client ? error : new UnsentRequestException(describeError(error), { cause: error }));
           }
         }
       };
