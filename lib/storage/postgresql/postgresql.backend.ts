@@ -86,7 +86,7 @@ export class PostgresqlBackend implements SessionBackend {
   }
 
   async lock(key: string, lease: Lease): Promise<SessionRecord | 'busy' | undefined> {
-    const values = [key, lease.token, lease.ms];
+    const values = [key, toToken(lease), lease.ms];
     const [locked] = this.waiting.has(lease) ? [] : await this.query('lock', values);
     if (locked) {
       return toRecord(locked);
@@ -100,13 +100,13 @@ export class PostgresqlBackend implements SessionBackend {
   }
 
   renew(key: string, lease: Lease): Promise<boolean> {
-    return this.changed('renew', [key, lease.token, lease.ms]);
+    return this.changed('renew', [key, toToken(lease), lease.ms]);
   }
 
   async unlock(key: string, lease: Lease, ttl?: number): Promise<void> {
     await (ttl === undefined
-      ? this.query('unlock', [key, lease.token])
-      : this.query('unlockAndTouch', [key, lease.token, ttl]));
+      ? this.query('unlock', [key, toToken(lease)])
+      : this.query('unlockAndTouch', [key, toToken(lease), ttl]));
   }
 
   touch(key: string, ttl: number): Promise<boolean> {
@@ -124,7 +124,7 @@ export class PostgresqlBackend implements SessionBackend {
         timeout,
         createdAt,
         ttl,
-        lease?.token ?? null,
+        lease ? toToken(lease) : null,
         lease?.ms ?? null,
       ]),
     );
@@ -134,13 +134,13 @@ export class PostgresqlBackend implements SessionBackend {
     const { timeout = null, ttl } = write;
     const owner = write.owner === undefined ? null : toText(write.owner);
     return this.withData(write.data, data => {
-      const values = [key, lease.token, data, owner, timeout, ttl];
+      const values = [key, toToken(lease), data, owner, timeout, ttl];
       return unlock ? this.changed('saveAndUnlock', values) : this.changed('save', [...values, lease.ms]);
     });
   }
 
   async delete(key: string, lease?: Lease): Promise<boolean> {
-    const [row] = await this.query<{ live: boolean }>('delete', [key, lease?.token ?? null]);
+    const [row] = await this.query<{ live: boolean }>('delete', [key, lease ? toToken(lease) : null]);
     return row?.live ?? false;
   }
 
@@ -226,6 +226,9 @@ function toRecord({ data, owner, timeout, createdAt, expiresAt }: Row): SessionR
     expiresAt,
   };
 }
+
+/** With the time of the lease, so that its beginning is known from its end. */
+const toToken = ({ token, ms }: Lease): string => `${token} ${ms}`;
 
 /** PostgreSQL's text holds no zero character: it is escaped, and so is the escape. */
 const toText = (value: string): string => value.replaceAll('\\', '\\\\').replaceAll('\0', '\\0');

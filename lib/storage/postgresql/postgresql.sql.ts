@@ -20,8 +20,8 @@ export interface PostgresqlStatements {
 }
 
 /**
- * Locks, renewals and touches need not survive a crash of the server: after it, every lock is as good as lapsed,
- * and a session's expiry may be a moment old. They do not wait for the disk; saves, creations and removals do.
+ * Locks, renewals and touches need not survive a crash of the server: after it, every lock has lapsed, and a
+ * session's expiry may be a moment old. They do not wait for the disk; saves, creations and removals do.
  */
 const NO_WAIT = `set_config('synchronous_commit', 'off', true)`;
 
@@ -38,12 +38,19 @@ const fromNow = (parameter: string) => `statement_timestamp() + ${ms(parameter)}
 /** clock_timestamp: an update may have waited for another one, and a lease runs from when it was got. */
 const leaseFromNow = (parameter: string) => `clock_timestamp() + ${ms(parameter)}`;
 
-/** @param table the quoted name */
+/**
+ * At its time, and for a lock from before the server's last start, at once: its end may be what a crash lost. (Its
+ * holder can save all the same, if nobody else takes the lock before.)
+ */
+const LAPSED = `locked_until <= greatest(clock_timestamp(),
+  pg_postmaster_start_time() + ${ms(`nullif(split_part(lock_token, ' ', 2), '')`)})`;
+
+/** @param table the quoted name; `lock_token` is a lease's token and its milliseconds */
 export function postgresqlStatements(table: string): PostgresqlStatements {
   const SAVE = `UPDATE ${table} SET data = $3, owner = $4, timeout = $5, expires_at = ${fromNow('$6')}`;
   const LOCK = `UPDATE ${table} SET lock_token = $2, locked_until = ${leaseFromNow('$3')}
       WHERE key = $1 AND ${UNEXPIRED}
-        AND (lock_token IS NULL OR lock_token = $2 OR locked_until <= clock_timestamp())
+        AND (lock_token IS NULL OR lock_token = $2 OR ${LAPSED})
       RETURNING ${RECORD}, ${NO_WAIT}`;
   const HELD = `WHERE key = $1 AND lock_token = $2 AND ${UNEXPIRED}`;
   return {
