@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { Client } from 'pg';
 import { afterAll } from 'vitest';
 import { memcachedBinaries, postgresqlBinaries } from './server-binaries.js';
 
@@ -15,7 +16,7 @@ const run = promisify(execFile);
 export interface TestServer {
   readonly port: number;
   readonly process: ChildProcess | undefined;
-  /** Starts it again on the same port, with the same data where it keeps any. */
+  /** Starts it again on the same port, with the same data where it keeps any; until it serves clients. */
   start(): Promise<void>;
   /** As a crash does. */
   kill(signal?: NodeJS.Signals): Promise<void>;
@@ -40,13 +41,15 @@ export async function startPostgresqlServer(settings: string[] = []): Promise<Te
   const port = await freePort();
   const options = [...settings, 'max_connections=200'].flatMap(setting => ['-c', setting]);
   const args = ['-D', data, '-p', String(port), '-k', folder, '-h', '127.0.0.1', ...options];
+  const url = `postgres://test@127.0.0.1:${port}/postgres`;
   const server = new ServerProcess(
     port,
     () => spawn(join(bin, 'postgres'), args, { ...account, stdio: 'ignore' }),
+    () => postgresqlAnswers(url),
     folder,
   );
   await server.start();
-  return Object.assign(server, { url: `postgres://test@127.0.0.1:${port}/postgres` });
+  return Object.assign(server, { url });
 }
 
 /** memcached on a free port. */
@@ -54,10 +57,13 @@ export async function startMemcachedServer(args: string[] = []): Promise<TestSer
   const bin = await memcachedBinaries();
   const port = await freePort();
   const user = process.getuid?.() === 0 ? ['-u', 'nobody'] : [];
-  const server = new ServerProcess(port, () =>
-    spawn(join(bin, 'memcached'), ['-l', '127.0.0.1', '-p', String(port), '-m', '256', ...user, ...args], {
-      stdio: 'ignore',
-    }),
+  const server = new ServerProcess(
+    port,
+    () =>
+      spawn(join(bin, 'memcached'), ['-l', '127.0.0.1', '-p', String(port), '-m', '256', ...user, ...args], {
+        stdio: 'ignore',
+      }),
+    () => memcachedAnswers(port),
   );
   await server.start();
   return Object.assign(server, { address: `127.0.0.1:${port}` });
@@ -90,6 +96,7 @@ class ServerProcess implements TestServer {
   constructor(
     readonly port: number,
     private readonly launch: () => ChildProcess,
+    private readonly answers: () => Promise<boolean>,
     private readonly folder?: string,
   ) {}
 
@@ -100,7 +107,7 @@ class ServerProcess implements TestServer {
       if (Date.now() > deadline || this.process.exitCode !== null) {
         throw new Error(`The server on port ${this.port} did not start (exit code ${this.process.exitCode})`);
       }
-      await sleep(25);
+      await sleep(5);
     }
   }
 
@@ -108,7 +115,7 @@ class ServerProcess implements TestServer {
     const { process } = this;
     if (process && process.exitCode === null && process.signalCode === null) {
       const exit = once(process, 'exit');
-      process.kill('SIGCONT');
+      this.signal('SIGCONT');
       process.kill(signal);
       await exit;
     }
@@ -116,7 +123,11 @@ class ServerProcess implements TestServer {
 
   signal(signal: 'SIGSTOP' | 'SIGCONT'): void {
     for (const pid of [this.process!.pid!, ...childrenOf(this.process!.pid!)]) {
-      process.kill(pid, signal);
+      try {
+        process.kill(pid, signal);
+      } catch {
+        // a child that has just ended
+      }
     }
   }
 
@@ -126,14 +137,41 @@ class ServerProcess implements TestServer {
       await rm(this.folder, { recursive: true, force: true });
     }
   }
+}
 
-  private answers(): Promise<boolean> {
-    return new Promise(resolve => {
-      const socket = connect(this.port, '127.0.0.1');
-      socket.on('connect', () => socket.end(() => resolve(true)));
-      socket.on('error', () => resolve(false));
-    });
+/** PostgreSQL listens before it has recovered from a crash, and refuses connections until then. */
+async function postgresqlAnswers(url: string): Promise<boolean> {
+  const client = new Client({ connectionString: url });
+  client.on('error', () => undefined);
+  try {
+    await client.connect();
+    return true;
+  } catch {
+    return false;
+  } finally {
+    await client.end();
   }
+}
+
+const memcachedAnswers = (port: number): Promise<boolean> =>
+  memcachedStats(port).then(
+    () => true,
+    () => false,
+  );
+
+/** What memcached tells of itself, a line `STAT name value` each. */
+export function memcachedStats(port: number): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let text = '';
+    const socket = connect(port, '127.0.0.1', () => socket.write('stats\r\n'));
+    socket.setEncoding('utf8').on('data', (data: string) => {
+      text += data;
+      if (text.endsWith('END\r\n')) {
+        socket.end(() => resolve(text));
+      }
+    });
+    socket.on('error', reject);
+  });
 }
 
 export async function freePort(): Promise<number> {
