@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Client as PgClient } from 'pg';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { AdapterName } from '../support/app.js';
-import { inLong } from '../support/long.js';
+import { inLong, isLong } from '../support/long.js';
 import { expectHonest, expectKept, Load, LoadClient, type Outage } from '../support/outage-load.js';
 import { startProgram, startServer } from '../support/programs.js';
 import {
@@ -21,7 +21,6 @@ const POOL = 10;
 const CLEAN_EXIT = { code: 0, signal: null };
 
 type Storage = 'postgresql' | 'memcached';
-const STORAGES: Storage[] = ['postgresql', 'memcached'];
 const CASES: [Storage, AdapterName][] = [
   ['postgresql', 'fastify'],
   ['memcached', 'express'],
@@ -123,83 +122,89 @@ function expectInTime(load: Load, { killedAt, returnedAt }: Outage): void {
   expect(Math.max(...took)).toBeLessThanOrEqual(TIMEOUT + SLACK);
 }
 
-describe.each(STORAGES)('%s does not answer', storage => {
-  it('the start ends with an error that says so: hanging, taking connections only, and refusing them', async () => {
-    const { port } = await startStorage(storage);
-    proxy = await TcpProxy.start(port);
-    proxy.mode = 'hold';
-    const limit = new RegExp(`did not answer within ${TIMEOUT} ms|connection timeout`);
-    await expectNoStart(envFor(storage, proxy.port), limit);
-    server!.signal('SIGSTOP');
-    await expectNoStart(envFor(storage), limit);
-    await server!.kill();
-    await expectNoStart(envFor(storage), /cannot be reached: .*ECONNREFUSED/);
-  });
+describe.each(inLong<Storage[]>(['postgresql', 'memcached'], ['memcached']))(
+  '%s does not answer',
+  storage => {
+    it('the start ends with an error that says so: hanging, taking connections only, and refusing them', async () => {
+      const { port } = await startStorage(storage);
+      proxy = await TcpProxy.start(port);
+      proxy.mode = 'hold';
+      const limit = new RegExp(`did not answer within ${TIMEOUT} ms|connection timeout`);
+      await expectNoStart(envFor(storage, proxy.port), limit);
+      server!.signal('SIGSTOP');
+      await expectNoStart(envFor(storage), limit);
+      await server!.kill();
+      await expectNoStart(envFor(storage), /cannot be reached: .*ECONNREFUSED/);
+    });
 
-  it('SIGTERM ends the application while the server hangs, and while it is down', async () => {
-    await startStorage(storage);
-    for (const stop of [() => server!.signal('SIGSTOP'), () => server!.kill()]) {
-      const { program, url } = await startServer('outage-server', envFor(storage));
-      const client = new LoadClient(url);
-      await client.count();
-      await stop();
-      const [answer, exit] = await Promise.all([
-        client.count().finally(() => client.close()), // or its idle connection keeps the HTTP server up
-        sleep(100).then(() => program.kill('SIGTERM')),
-      ]);
-      expect(answer.status).toBe(503);
-      expect(exit).toEqual(CLEAN_EXIT);
-      expect(Date.now() - client.seen.at(-1)!.doneAt).toBeLessThanOrEqual(TIMEOUT + SLACK);
-      server!.signal('SIGCONT');
-    }
-  });
+    it('SIGTERM ends the application while the server hangs, and while it is down', async () => {
+      await startStorage(storage);
+      for (const stop of [() => server!.signal('SIGSTOP'), () => server!.kill()]) {
+        const { program, url } = await startServer('outage-server', envFor(storage));
+        const client = new LoadClient(url);
+        await client.count();
+        await stop();
+        const [answer, exit] = await Promise.all([
+          client.count().finally(() => client.close()), // or its idle connection keeps the HTTP server up
+          sleep(100).then(() => program.kill('SIGTERM')),
+        ]);
+        expect(answer.status).toBe(503);
+        expect(exit).toEqual(CLEAN_EXIT);
+        expect(Date.now() - client.seen.at(-1)!.doneAt).toBeLessThanOrEqual(TIMEOUT + SLACK);
+        server!.signal('SIGCONT');
+      }
+    });
 
-  it('connections that went dead silently are replaced; a broken answer fails its request alone', async () => {
-    const { port } = await startStorage(storage);
-    proxy = await TcpProxy.start(port);
-    const { program, url } = await startServer('outage-server', envFor(storage, proxy.port));
-    const clients = Array.from({ length: 5 }, () => new LoadClient(url));
-    const countAll = async () => {
-      const answers = await Promise.all(clients.map(client => client.count()));
-      return answers.map(({ status }) => status);
-    };
-    const all = (status: number) => clients.map(() => status);
-    expect(await countAll()).toEqual(all(200));
-    proxy.mode = 'hold';
-    expect(await countAll()).toEqual(all(503));
-    proxy.mode = 'pass';
-    await expect.poll(countAll, { timeout: 2000 }).toEqual(all(200));
-    proxy.mode = 'cut';
-    const statuses = await countAll();
-    expect([200, 503]).toEqual(expect.arrayContaining(statuses));
-    expect(statuses).toContain(503);
-    await expect.poll(countAll, { timeout: 2000 }).toEqual(all(200));
-    for (const client of clients) {
-      expectKept([client], (await client.get('/read')).json().count);
-      client.close();
-    }
-    expect(proxy.connections).toBeLessThanOrEqual(storage === 'memcached' ? 1 : POOL);
-    expect(await program.kill('SIGTERM')).toEqual(CLEAN_EXIT);
-  });
-});
+    it('connections that went dead silently are replaced; a broken answer fails its request alone', async () => {
+      const { port } = await startStorage(storage);
+      proxy = await TcpProxy.start(port);
+      const { program, url } = await startServer('outage-server', envFor(storage, proxy.port));
+      const clients = Array.from({ length: 5 }, () => new LoadClient(url));
+      const countAll = async () => {
+        const answers = await Promise.all(clients.map(client => client.count()));
+        return answers.map(({ status }) => status);
+      };
+      const all = (status: number) => clients.map(() => status);
+      expect(await countAll()).toEqual(all(200));
+      proxy.mode = 'hold';
+      expect(await countAll()).toEqual(all(503));
+      proxy.mode = 'pass';
+      await expect.poll(countAll, { timeout: 2000 }).toEqual(all(200));
+      proxy.mode = 'cut';
+      const statuses = await countAll();
+      expect([200, 503]).toEqual(expect.arrayContaining(statuses));
+      expect(statuses).toContain(503);
+      await expect.poll(countAll, { timeout: 2000 }).toEqual(all(200));
+      for (const client of clients) {
+        expectKept([client], (await client.get('/read')).json().count);
+        client.close();
+      }
+      expect(proxy.connections).toBeLessThanOrEqual(storage === 'memcached' ? 1 : POOL);
+      expect(await program.kill('SIGTERM')).toEqual(CLEAN_EXIT);
+    });
+  },
+);
 
 /** A database that answers, but not to what the start needs. */
-it('the start ends with an error if the sessions table stays locked: own url and own DataSource', async () => {
-  await startStorage('postgresql');
-  const { program } = await startServer('outage-server', envFor('postgresql'));
-  await program.kill('SIGTERM');
-  const client = new PgClient({ connectionString: postgresUrl() });
-  await client.connect();
-  await client.query('BEGIN; LOCK TABLE nest_sessions IN ACCESS EXCLUSIVE MODE');
-  const limit = new RegExp(`PostgreSQL did not answer within ${TIMEOUT} ms`);
-  await expectNoStart(envFor('postgresql'), limit);
-  const env = {
-    SESSION_OPTIONS: JSON.stringify({ storageTimeout: TIMEOUT / 1000 }),
-    DATA_SOURCE: postgresUrl(),
-  };
-  await expectNoStart(env, limit);
-  await client.end();
-});
+it.runIf(isLong)(
+  'the start ends with an error if the sessions table stays locked: own url and own DataSource',
+  async () => {
+    await startStorage('postgresql');
+    const { program } = await startServer('outage-server', envFor('postgresql'));
+    await program.kill('SIGTERM');
+    const client = new PgClient({ connectionString: postgresUrl() });
+    await client.connect();
+    await client.query('BEGIN; LOCK TABLE nest_sessions IN ACCESS EXCLUSIVE MODE');
+    const limit = new RegExp(`PostgreSQL did not answer within ${TIMEOUT} ms`);
+    await expectNoStart(envFor('postgresql'), limit);
+    const env = {
+      SESSION_OPTIONS: JSON.stringify({ storageTimeout: TIMEOUT / 1000 }),
+      DATA_SOURCE: postgresUrl(),
+    };
+    await expectNoStart(env, limit);
+    await client.end();
+  },
+);
 
 async function expectNoStart(env: Record<string, string>, error: RegExp): Promise<void> {
   const program = await startProgram('outage-server', env);
