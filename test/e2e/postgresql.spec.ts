@@ -1,30 +1,18 @@
-import { Controller, Get } from '@nestjs/common';
 import { randomBytes } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { DataSource } from 'typeorm';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Session, SessionStore, type SessionModuleOptions } from 'nest-sessions';
+import { SessionStore, type SessionModuleOptions } from 'nest-sessions';
 import { CreateSessionsTable, SessionEntity } from '../../lib/postgresql.js';
 import { startApp } from '../support/app.js';
-import { Browser } from '../support/scripts.js';
+import { Browser, Gate, ScriptController } from '../support/scripts.js';
 import { postgresqlUrl } from '../support/servers.js';
-
-@Controller()
-class SlowController {
-  @Get('slow')
-  async slow(@Session() session: Session) {
-    session.set('done', true);
-    await sleep(100);
-    return {};
-  }
-}
 
 describe('postgresql', () => {
   let url: string;
   let dataSource: DataSource;
   const newTable = () => `sessions_${randomBytes(6).toString('hex')}`;
   const start = (options: SessionModuleOptions) =>
-    startApp({ sessions: { storageType: 'postgresql', ...options }, controllers: [SlowController] });
+    startApp({ sessions: { storageType: 'postgresql', ...options }, controllers: [ScriptController] });
 
   beforeAll(async () => {
     url = await postgresqlUrl();
@@ -89,11 +77,28 @@ describe('postgresql', () => {
   it('no connection is held while a handler runs: 200 slow requests with a pool of 5 all finish', async () => {
     const server = await start({ connection: { url, poolSize: 5 }, tableName: newTable() });
     const browsers = Array.from({ length: 200 }, () => new Browser(server.url));
-    const answers = await Promise.all(browsers.map(browser => browser.get('/slow')));
-    expect(answers.filter(({ status }) => status !== 200)).toEqual([]);
+    /** Each handler goes on once all of them are at work: with a connection held by each, five would be. */
+    const allAtOnce = async () => {
+      const gate = new Gate();
+      let working = 0;
+      const answers = browsers.map(browser =>
+        browser.run(async session => {
+          session.set('count', session.get('count', 0) + 1);
+          if (++working === browsers.length) {
+            gate.open();
+          }
+          await gate.opened;
+        }),
+      );
+      return (await Promise.all(answers)).filter(({ status }) => status !== 200);
+    };
+    expect(await allAtOnce()).toEqual([]);
     expect(await server.app.get(SessionStore).count()).toBe(200);
-    const again = await Promise.all(browsers.map(browser => browser.get('/slow')));
-    expect(again.filter(({ status }) => status !== 200)).toEqual([]);
+    expect(await allAtOnce()).toEqual([]);
+    const counts = await Promise.all(
+      browsers.map(browser => browser.value(({ data }) => data.count, 'read')),
+    );
+    expect(new Set(counts)).toEqual(new Set([2]));
     browsers.forEach(browser => browser.close());
     await server.close();
   });
