@@ -93,7 +93,7 @@ export class StoredSession {
         throw await this.whyRefused(oldKey);
       }
     } catch (error) {
-      this.manager.background(backend.delete(key));
+      await backend.delete(key).catch(() => undefined); // logged by the guarded backend
       this.lock!.forget();
       Object.assign(this, { key: oldKey, lock: oldLock, record });
       throw error;

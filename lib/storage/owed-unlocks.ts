@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Lease, SessionBackend } from './session-backend.js';
 
-/** Milliseconds between two tries. */
-const RETRY = 200;
+/** Milliseconds between two tries: from, growing to. Each that fails is an error in the log. */
+const RETRY_FROM = 200;
+const RETRY_TO = 1000;
 /** How many are sent at once, when the storage is known to answer. Few: the requests are waiting for it, too. */
 const AT_ONCE = 8;
 /** Beyond, locks are left to lapse. Those of the first moments matter most: what was on its way then is done later. */
@@ -41,22 +42,26 @@ export class OwedUnlocks {
 
   private async tryUntilDone(): Promise<void> {
     this.isTrying = true;
-    while (this.owed.size > 0 && !this.isClosed) {
-      await this.tryAll();
-      await sleep(RETRY, undefined, { ref: false });
+    for (let retryIn = RETRY_FROM; this.owed.size > 0 && !this.isClosed; retryIn *= 1.5) {
+      if (await this.tryAll()) {
+        retryIn = RETRY_FROM;
+      }
+      await sleep(Math.min(retryIn, RETRY_TO), undefined, { ref: false });
     }
     this.isTrying = false;
   }
 
-  private async tryAll(): Promise<void> {
+  /** @returns whether the storage answered */
+  private async tryAll(): Promise<boolean> {
     const all = [...this.owed.values()];
     // The first one shows whether it is worth while to ask for the others.
     for (let from = 0, count = 1; from < all.length && !this.isClosed; from += count, count = AT_ONCE) {
       const results = await Promise.all(all.slice(from, from + count).map(owed => this.try(owed)));
       if (results.includes(false)) {
-        return;
+        return false;
       }
     }
+    return true;
   }
 
   /**

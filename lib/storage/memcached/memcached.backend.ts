@@ -264,8 +264,8 @@ export class MemcachedBackend implements SessionBackend {
     if (!lock) {
       return this.connection.add(key, this.lockKey(key), lockValue(lease), lockTtl(lease)); // freed since
     }
-    const until = Number(lock.value.split(' ')[1]);
-    return tokenOf(lock) === lease.token || until <= Date.now()
+    const isRunning = Number(lock.value.split(' ')[1]) > Date.now(); // not so for an item that is none of ours
+    return tokenOf(lock) === lease.token || !isRunning
       ? this.connection.set(key, this.lockKey(key), lockValue(lease), lockTtl(lease), lock.cas)
       : undefined;
   }
