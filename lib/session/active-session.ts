@@ -1,6 +1,6 @@
 import { SessionDestroyedException, SessionSizeException } from '../exceptions/session.exception.js';
 import type { SessionLockingMode } from '../options/session-options.js';
-import type { LockWait } from '../storage/lock-queue.js';
+import type { LockWait } from '../storage/lock-line.js';
 import type { SessionRecord, SessionWrite } from '../storage/session-backend.js';
 import { findChanges, replaceValues } from './merge.js';
 import { ReadOnlySessionDict, SessionDict } from './session-dict.js';

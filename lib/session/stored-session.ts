@@ -3,7 +3,8 @@ import {
   SessionLeaseLostException,
   SessionRequestClosedException,
 } from '../exceptions/session.exception.js';
-import type { HeldLock, LockWait } from '../storage/lock-queue.js';
+import type { LockWait } from '../storage/lock-line.js';
+import type { HeldLock } from '../storage/lock-queue.js';
 import type { SessionRecord, SessionWrite } from '../storage/session-backend.js';
 import type { SessionManager } from './session-manager.js';
 

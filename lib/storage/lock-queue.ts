@@ -5,6 +5,7 @@ import {
   SessionRequestClosedException,
   SessionStorageException,
 } from '../exceptions/session.exception.js';
+import { LockLine, type LockWait } from './lock-line.js';
 import { OwedUnlocks } from './owed-unlocks.js';
 import { UnsentRequestException } from './unsent-request.exception.js';
 import type { Lease, SessionBackend, SessionRecord, SessionWrite } from './session-backend.js';
@@ -19,12 +20,7 @@ const RETRY_TO = 25;
 const OWN_TURN = 200;
 const PAUSE = 15;
 
-export interface LockWait {
-  /** Milliseconds to wait at most. */
-  waitMs: number;
-  /** Ends the wait when its client has gone away. */
-  signal?: AbortSignal | undefined;
-}
+type Line = LockLine<HeldLock>;
 
 /**
  * One first-in-first-out queue a key, in front of a backend: of this process's requests, one at a time asks
@@ -124,7 +120,7 @@ export class LockQueue {
   }
 
   private newLine(key: string): Line {
-    const line = new Line(key);
+    const line: Line = new LockLine(key);
     this.lines.set(key, line);
     return line;
   }
@@ -187,69 +183,6 @@ export class LockQueue {
 
   private mayKeepTurn(line: Line): boolean {
     return this.backend.inProcess === true || Date.now() - line.turnSince < OWN_TURN;
-  }
-}
-
-/** The requests of this process that want one key: one is being served, the others wait. */
-class Line {
-  private readonly waiters: Waiter[] = [];
-  /** When this process got the lock from the backend, milliseconds since 1970; 0: never. */
-  turnSince = 0;
-
-  constructor(readonly key: string) {}
-
-  get isEmpty(): boolean {
-    return this.waiters.length === 0;
-  }
-
-  join(wait: LockWait): Promise<HeldLock | undefined> {
-    return new Promise((resolve, reject) => {
-      const leave = () => this.waiters.splice(this.waiters.indexOf(waiter), 1);
-      const waiter = new Waiter(wait, resolve, reject, leave);
-      this.waiters.push(waiter);
-    });
-  }
-
-  nextWaiter(): Waiter | undefined {
-    const waiter = this.waiters.shift();
-    waiter?.stopWaiting();
-    return waiter;
-  }
-
-  rejectAll(error: unknown): void {
-    for (let waiter = this.nextWaiter(); waiter; waiter = this.nextWaiter()) {
-      waiter.reject(error);
-    }
-  }
-}
-
-/** One request that stands in line. It leaves when its time is up or its client has gone. */
-class Waiter {
-  readonly deadline: number;
-  private readonly timer: NodeJS.Timeout;
-
-  constructor(
-    readonly wait: LockWait,
-    readonly resolve: (lock: HeldLock | undefined) => void,
-    readonly reject: (error: unknown) => void,
-    private readonly leave: () => void,
-  ) {
-    this.deadline = Date.now() + wait.waitMs;
-    this.timer = setTimeout(() => this.giveUp(new SessionLockTimeoutException()), wait.waitMs);
-    wait.signal?.addEventListener('abort', this.onAbort);
-  }
-
-  stopWaiting(): void {
-    clearTimeout(this.timer);
-    this.wait.signal?.removeEventListener('abort', this.onAbort);
-  }
-
-  private readonly onAbort = () => this.giveUp(new SessionRequestClosedException());
-
-  private giveUp(error: unknown): void {
-    this.stopWaiting();
-    this.leave();
-    this.reject(error);
   }
 }
 
