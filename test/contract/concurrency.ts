@@ -1,6 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import type { SessionBackend } from 'nest-sessions';
+import { inLong } from '../support/long.js';
 import type { BackendUnderTest } from './backends.js';
 import {
   expire,
@@ -32,6 +33,7 @@ export function describeConcurrency({ name, open }: BackendUnderTest): void {
       key = newKey();
     });
 
+    const [lateSaves, deletions] = inLong([100, 200], [40, 80]) as [number, number];
     const either = (index: number) => (index % 2 === 0 ? one : two);
 
     it('of 50 lock() at once, one gets the free lock, in each of 25 rounds', async () => {
@@ -82,10 +84,10 @@ export function describeConcurrency({ name, open }: BackendUnderTest): void {
       expect((await two.read(key))?.data).toBe('100');
     });
 
-    it('invariant 9: a late save and a take-over at once: never both of one state, 100 rounds', async () => {
+    it(`invariant 9: a late save and a take-over at once: never both of one state, ${lateSaves} rounds`, async () => {
       await one.create(key, writeOf('0'));
       let saves = 0;
-      for (let round = 0; round < 100; round++) {
+      for (let round = 0; round < lateSaves; round++) {
         const value = Number((await one.read(key))!.data);
         const stalled = await lockAndLapse(one, key);
         const lease = newLease();
@@ -109,8 +111,8 @@ export function describeConcurrency({ name, open }: BackendUnderTest): void {
       }
     });
 
-    it('invariant 2, no resurrection: delete and save at once leave no record, 200 rounds', async () => {
-      for (let round = 0; round < 200; round++) {
+    it(`invariant 2, no resurrection: delete and save at once leave no record, ${deletions} rounds`, async () => {
+      for (let round = 0; round < deletions; round++) {
         key = newKey();
         const lease = newLease();
         await one.create(key, writeOf('1', { owner: 'ann' }), lease);

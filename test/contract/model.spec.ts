@@ -2,6 +2,7 @@ import * as fc from 'fast-check';
 import { deepStrictEqual } from 'node:assert';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { jsonPlusSerializer } from 'nest-sessions';
+import { inLong } from '../support/long.js';
 import { BACKENDS, type TestStorage } from './backends.js';
 import { newKey, newLease, writeOf } from './fixtures.js';
 import { COMMANDS, newReal, type Model } from './model.js';
@@ -26,7 +27,7 @@ for (const { name, open } of BACKENDS) {
             await fresh.close();
           }
         }),
-        { numRuns: 100 },
+        { numRuns: inLong(100, 40) },
       );
     });
 
@@ -47,7 +48,7 @@ for (const { name, open } of BACKENDS) {
           deepStrictEqual(jsonPlusSerializer.parse(created!.data), data);
           deepStrictEqual(jsonPlusSerializer.parse(saved!.data), data);
         }),
-        { numRuns: 300 },
+        { numRuns: inLong(300, 100) },
       );
     });
 
@@ -59,7 +60,7 @@ for (const { name, open } of BACKENDS) {
           expect((await storage.clients[1].read(key))?.data).toBe(JSON.stringify(data));
           await storage.clients[0].delete(key);
         }),
-        { numRuns: 150 },
+        { numRuns: inLong(150, 50) },
       );
     });
   });

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Session, SessionStore } from 'nest-sessions';
 import { SETUPS, startApp } from '../support/app.js';
+import { inLong } from '../support/long.js';
 import { Browser, Gate, lockCount, ScriptController, useServer } from '../support/scripts.js';
 import { times } from '../support/times.js';
 
@@ -17,10 +18,15 @@ async function increment(session: Session) {
 }
 
 /** CherryPy's test: clients that each do one request after the other. */
-const inClients = (url: string, id: string, request: (browser: Browser, key: string) => Promise<unknown>) =>
+const inClients = (
+  url: string,
+  id: string,
+  request: (browser: Browser, key: string) => Promise<unknown>,
+  rounds = ROUNDS,
+) =>
   times(CLIENTS, async client => {
     const browser = new Browser(url, id);
-    for (let round = 0; round < ROUNDS; round++) {
+    for (let round = 0; round < rounds; round++) {
       await request(browser, `${client}-${round}`);
     }
     browser.close();
@@ -54,14 +60,17 @@ describe.each(SETUPS)('invariant 1, no lost update: $storage, $adapter', setup =
     expect(await stored()).toEqual({ count: 151 });
   });
 
-  it('keeps 151 of 151 updates with explicit locks', async () => {
+  const rounds = inLong(ROUNDS, 10);
+  const updates = CLIENTS * rounds + 1;
+
+  it(`keeps ${updates} of ${updates} updates with explicit locks`, async () => {
     await first();
     const lockedIncrement = async (session: Session) => {
       await session.acquireLock();
       await increment(session);
     };
-    await inClients(server.url, id, browser => browser.value(lockedIncrement, 'explicit'));
-    expect(await stored()).toEqual({ count: 151 });
+    await inClients(server.url, id, browser => browser.value(lockedIncrement, 'explicit'), rounds);
+    expect(await stored()).toEqual({ count: updates });
   });
 
   it('explicit without a lock: merges 5 clients that write 30 keys each', async () => {
@@ -151,10 +160,10 @@ describe.each(SETUPS)('invariant 1, no lost update: $storage, $adapter', setup =
   it('update(id) and requests at the same time take turns', async () => {
     await first();
     await Promise.all([
-      inClients(server.url, id, browser => browser.value(increment)),
+      inClients(server.url, id, browser => browser.value(increment), rounds),
       times(50, () => store.update(id, increment)),
     ]);
-    expect(await stored()).toEqual({ count: 201 });
+    expect(await stored()).toEqual({ count: updates + 50 });
     await expect.poll(() => lockCount(server)).toBe(0);
   });
 

@@ -120,20 +120,27 @@ describe.concurrent.each(SHARED_STORAGES)('invariant 9, crash-safe locks: %s', s
       }
     };
     /** Requests that hold the locks of their sessions. @returns their answers, to come */
-    const startHolding = async (holder: ServerProgram, ids: string[]) => {
-      const answers = ids.map(id => get(holder, id, `/append/stalled-${id}?work=${LEASE_MS}`));
+    const startHolding = async (
+      holder: ServerProgram,
+      ids: string[],
+      route: (index: number) => string = () => 'append',
+    ) => {
+      const answers = ids.map((id, index) =>
+        get(holder, id, `/${route(index)}/stalled-${id}?work=${LEASE_MS}`),
+      );
       await Promise.all(ids.map(id => holder.program.waitForLine(new RegExp(`^working stalled-${id}$`))));
       return answers;
     };
     const rounds = inLong(6, 1);
+    const appendOrRegenerate = (index: number) => (index < SESSIONS / 2 ? 'append' : 'regenerate');
 
     it.sequential(
-      `its save is refused, and what came after it stays: each of ${rounds * SESSIONS} times`,
+      `its save, or new id, is refused, and what came after it stays: each of ${rounds * SESSIONS} times`,
       { timeout: 100_000 },
       () =>
         inRounds(rounds, async (holder, other) => {
           const ids = await times(SESSIONS, create);
-          const stalled = await startHolding(holder, ids);
+          const stalled = await startHolding(holder, ids, appendOrRegenerate);
           const queued = ids.map(id => get(holder, id, '/append/queued?work=0'));
           const after = ids.map(() => Promise.resolve(200));
           await stall(holder, async () => {
@@ -168,7 +175,7 @@ describe.concurrent.each(SHARED_STORAGES)('invariant 9, crash-safe locks: %s', s
       () =>
         inRounds(rounds, async (holder, other) => {
           const ids = await times(SESSIONS, create);
-          const stalled = await startHolding(holder, ids);
+          const stalled = await startHolding(holder, ids, appendOrRegenerate);
           await stall(holder, () =>
             times(SESSIONS, async index => {
               const path = index % 2 ? '/log-out' : `/destroy/${ids[index]}`;

@@ -6,7 +6,6 @@ import { isLong } from './long.js';
 
 const run = promisify(execFile);
 const PATHS = ['/usr/bin', '/usr/local/bin', '/opt/homebrew/bin'];
-const PGBOUNCER_PATHS = ['/usr/sbin', ...PATHS];
 
 /** The folder of PostgreSQL's programs. */
 export const postgresqlBinaries = () => findBinaries('postgresql', 'initdb', postgresqlFolders);
@@ -14,11 +13,9 @@ export const postgresqlBinaries = () => findBinaries('postgresql', 'initdb', pos
 /** The folder of memcached. */
 export const memcachedBinaries = () => findBinaries('memcached', 'memcached', async () => PATHS);
 
-/** The folder of PgBouncer, which only the long proof installs; else undefined if it is not there. */
-export const pgbouncerBinaries = (): Promise<string | undefined> =>
-  isLong
-    ? findBinaries('pgbouncer', 'pgbouncer', async () => PGBOUNCER_PATHS)
-    : findIn(PGBOUNCER_PATHS, 'pgbouncer');
+/** The folder of PgBouncer, which the long proof alone needs. */
+export const pgbouncerBinaries = () =>
+  findBinaries('pgbouncer', 'pgbouncer', async () => ['/usr/sbin', ...PATHS]);
 
 /** Before any test, and without a test's time limit: what the tests start must be there. */
 export default async function setup(): Promise<void> {
@@ -28,7 +25,9 @@ export default async function setup(): Promise<void> {
   if (!process.env.TEST_MEMCACHED_SERVERS) {
     await memcachedBinaries();
   }
-  await pgbouncerBinaries();
+  if (isLong) {
+    await pgbouncerBinaries();
+  }
 }
 
 /** The folder of a program; its package is installed, where that is possible. */
