@@ -295,7 +295,8 @@ export class ActiveSession {
 
   cookieChange(): CookieChange {
     // Once the id has changed the old one is dead: the client needs the new one, whatever failed since.
-    if (!this.loaded || (this.failed && !this.regenerated)) {
+    const isNoUse = this.failed || (this.isStored && this.stored.isLost);
+    if (!this.loaded || (isNoUse && !this.regenerated)) {
       return 'none';
     }
     if (this.isStored && !this.cookieExpired) {
@@ -475,7 +476,7 @@ export class ActiveSession {
     // A read-only request costs one read; the few touches that keep an active session alive are enough.
     const rest = this.onlyRead ? Math.max(touchAfterMs, ttl / 2) : touchAfterMs;
     const isDue = ttl > 0 && Date.now() + ttl - record.expiresAt >= rest;
-    if (this.locked) {
+    if (this.locked || this.stored.isLost) {
       this.stored.release(isDue ? ttl : undefined);
       this.cookieDue ||= isDue;
       return undefined;

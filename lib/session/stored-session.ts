@@ -15,6 +15,8 @@ import type { SessionManager } from './session-manager.js';
 export class StoredSession {
   /** As it was read or written last; undefined for a session that is not stored. */
   record: SessionRecord | undefined;
+  /** The storage has said that the session is gone, or its lock another's: this request is no part of it any more. */
+  isLost = false;
   private lock: HeldLock | undefined;
   private key = '';
 
@@ -53,6 +55,7 @@ export class StoredSession {
     }
     const now = Date.now();
     const { data, owner, timeout, createdAt = now, ttl } = write;
+    this.isLost = false;
     this.key = key;
     this.record = { data, owner, timeout, createdAt, expiresAt: now + ttl };
     this.lock = lease && locks.adopt(key, lease, this.record);
@@ -107,6 +110,8 @@ export class StoredSession {
     const touched = await this.manager.backend.touch(this.key, ttl);
     if (touched) {
       this.expireIn(ttl);
+    } else {
+      this.isLost = true;
     }
     return touched;
   }
@@ -142,9 +147,11 @@ export class StoredSession {
     this.lock?.forget();
     this.lock = undefined;
     this.record = undefined;
+    this.isLost = false;
   }
 
   private async whyRefused(key = this.key): Promise<Error> {
+    this.isLost = true;
     const exists = await this.manager.backend.read(key);
     return exists ? new SessionLeaseLostException() : new SessionDestroyedException();
   }
@@ -152,6 +159,7 @@ export class StoredSession {
   /** What was known of a session that is gone stays known: it must not be taken for a new one, and created. */
   private found(key: string, record: SessionRecord | undefined): boolean {
     this.key = key;
+    this.isLost = record === undefined;
     this.record = record ?? this.record;
     return record !== undefined;
   }
