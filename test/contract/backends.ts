@@ -7,7 +7,7 @@ import { FileBackend } from '../../lib/storage/file/file.backend.js';
 import { resolveSessionOptions } from '../../lib/options/resolve-options.js';
 import { openMemcachedBackend } from '../../lib/storage/memcached/memcached.backend.js';
 import { openPostgresqlBackend } from '../../lib/storage/postgresql/postgresql.backend.js';
-import { memcachedServers, postgresqlUrl } from '../support/servers.js';
+import { memcachedServers, postgresqlUrl } from '../support/shared-servers.js';
 import { RamBackend } from '../../lib/storage/ram/ram.backend.js';
 
 export interface TestStorage {

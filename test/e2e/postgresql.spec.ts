@@ -5,7 +5,7 @@ import { SessionStore, type SessionModuleOptions } from 'nest-sessions';
 import { CreateSessionsTable, SessionEntity } from '../../lib/postgresql.js';
 import { startApp } from '../support/app.js';
 import { Browser, Gate, ScriptController } from '../support/scripts.js';
-import { postgresqlUrl } from '../support/servers.js';
+import { postgresqlUrl } from '../support/shared-servers.js';
 
 describe('postgresql', () => {
   let url: string;

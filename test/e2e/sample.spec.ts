@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ADAPTERS } from '../support/app.js';
 import { makeDatabase } from '../support/own-database.js';
 import { buildProjectCopy } from '../support/project-copy.js';
-import { memcachedServers } from '../support/servers.js';
+import { memcachedServers } from '../support/shared-servers.js';
 
 const FIREFOX = 'Mozilla/5.0 (X11; Linux x86_64; rv:131.0) Gecko/20100101 Firefox/131.0';
 const IPHONE =

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isLong } from '../support/long.js';
 import { makeDatabase } from '../support/own-database.js';
-import { memcachedServers } from '../support/servers.js';
+import { memcachedServers } from '../support/shared-servers.js';
 import { EmptyProject, packProject } from './empty-project.js';
 
 const OPTIONAL = ['typeorm', 'pg', 'memjs'];

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { Client } from 'pg';
 import { afterAll } from 'vitest';
-import { postgresqlUrl } from './servers.js';
+import { postgresqlUrl } from './shared-servers.js';
 
 let client: Client | undefined;
 const names: string[] = [];

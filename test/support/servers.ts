@@ -7,7 +7,6 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { Client } from 'pg';
-import { afterAll } from 'vitest';
 import { memcachedBinaries, postgresqlBinaries } from './server-binaries.js';
 
 const run = promisify(execFile);
@@ -68,27 +67,6 @@ export async function startMemcachedServer(args: string[] = []): Promise<TestSer
   await server.start();
   return Object.assign(server, { address: `127.0.0.1:${port}` });
 }
-
-let postgresql: Promise<TestServer & { url: string }> | undefined;
-let memcached: Promise<TestServer & { address: string }> | undefined;
-
-/** Of a server for this file's tests: TEST_POSTGRES_URL, or one that ends with them. */
-export async function postgresqlUrl(): Promise<string> {
-  const { TEST_POSTGRES_URL } = process.env;
-  // What a test's server must survive, it survives with fsync off: the machine does not crash.
-  return TEST_POSTGRES_URL ?? (await (postgresql ??= startPostgresqlServer(['fsync=off']))).url;
-}
-
-/** Of a server for this file's tests: TEST_MEMCACHED_SERVERS, or one that ends with them. */
-export async function memcachedServers(): Promise<string> {
-  const { TEST_MEMCACHED_SERVERS } = process.env;
-  return TEST_MEMCACHED_SERVERS ?? (await (memcached ??= startMemcachedServer(['-I', '4m']))).address;
-}
-
-afterAll(async () => {
-  await (await postgresql)?.close();
-  await (await memcached)?.close();
-});
 
 class ServerProcess implements TestServer {
   process: ChildProcess | undefined;

@@ -9,7 +9,7 @@ import type { ModuleRef } from '@nestjs/core';
 import type { SessionBackend, SessionModuleOptions } from 'nest-sessions';
 import { resolveSessionOptions } from '../../lib/options/resolve-options.js';
 import { createBackend } from '../../lib/storage/create-backend.js';
-import { memcachedServers, postgresqlUrl } from './servers.js';
+import { memcachedServers, postgresqlUrl } from './shared-servers.js';
 
 export type StorageName = 'ram' | 'file' | 'postgresql' | 'memcached';
 export const STORAGES: StorageName[] = ['ram', 'file', 'postgresql', 'memcached'];
