@@ -1,6 +1,5 @@
 import { randomInt } from 'node:crypto';
 import { Client } from 'pg';
-import { it } from 'vitest';
 import { resolveSessionOptions } from '../lib/options/resolve-options.js';
 import { SessionManager } from '../lib/session/session-manager.js';
 import { SessionStore } from '../lib/session/session-store.js';
@@ -20,7 +19,7 @@ const TABLE = 'nest_sessions';
 const BEFORE = 20;
 const WARM_UP = 5;
 
-it('sweep under load', async () => {
+async function main(): Promise<void> {
   // As it is installed: fsync, synchronous_commit and autovacuum are on.
   const server = await startPostgresqlServer();
   const options = resolveSessionOptions({ storageType: 'postgresql', url: server.url, tableName: TABLE });
@@ -55,7 +54,7 @@ it('sweep under load', async () => {
   await client.end();
   await manager.close();
   await server.close();
-});
+}
 
 const sleep = (ms: number) => new Promise(resolve => setTimeout(resolve, ms));
 
@@ -103,3 +102,5 @@ async function size(client: Client): Promise<string> {
   );
   return `table ${rows[0].t}, indexes ${rows[0].i}`;
 }
+
+await main();

@@ -1,0 +1,132 @@
+import { readFileSync } from 'node:fs';
+import { cpus } from 'node:os';
+import { parseArgs } from 'node:util';
+import { startMemcachedServer, startPostgresqlServer } from '../test/support/servers.js';
+import { runLoad, Server } from './bench-server.js';
+import { CONTENDERS, OWN, STORAGES, type Contender } from './contenders.js';
+import { SIZES, type Size } from './data.js';
+import { median, saveRun, type Result } from './results.js';
+
+const CONNECTIONS = 50;
+/** Requests that each contender answers before it is measured, in seconds of load. */
+const WARM_UP = 2;
+
+const { values: options } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '5' },
+    seconds: { type: 'string', default: '2' },
+    storages: { type: 'string', default: STORAGES.join() },
+    loads: { type: 'string', default: 'untouched,read,read-only,write,new,hot,alone' },
+    sizes: { type: 'string', default: Object.keys(SIZES).join() },
+    save: { type: 'boolean', default: false },
+  },
+});
+const rounds = Number(options.rounds);
+const seconds = Number(options.seconds);
+const loads = options.loads.split(',');
+
+const [postgresql, memcached] = await Promise.all([
+  startPostgresqlServer(),
+  startMemcachedServer(['-m', '1024']),
+]);
+const places = { postgresqlUrl: postgresql.url, memcachedServers: memcached.address };
+const results: Result[] = [];
+try {
+  for (const storage of options.storages.split(',')) {
+    for (const size of options.sizes.split(',') as Size[]) {
+      await compare(storage, size);
+    }
+  }
+} finally {
+  await Promise.all([postgresql.close(), memcached.close()]);
+}
+const versions = { node: process.versions.node, ...versionsOfPackages() };
+console.log(JSON.stringify(versions), `${cpus().length} cores`);
+if (options.save) {
+  const command = ['npm run bench --', ...process.argv.slice(2)].join(' ');
+  saveRun({ command, versions: { ...versions, cores: String(cpus().length) }, results });
+}
+
+/** All contenders of a storage, round by round, so that a noisy machine hurts all alike. */
+async function compare(storage: string, size: Size): Promise<void> {
+  const competing = CONTENDERS.filter(
+    contender =>
+      contender.storage === storage ||
+      (storage === 'ram' && contender.storage === undefined && size === '1 KiB'),
+  );
+  const servers = await Promise.all(
+    competing.map(contender => Server.start(contender, CONTENDERS.indexOf(contender), places)),
+  );
+  try {
+    const cookies = new Map<Server, string[]>();
+    for (const server of servers) {
+      const seeded = server.contender.storage ? await server.seed(CONNECTIONS, SIZES[size]) : [];
+      cookies.set(server, seeded.length > 0 ? seeded : [`session_id=${'x'.repeat(43)}`]);
+    }
+    for (const load of loads.filter(
+      load => size === '1 KiB' || ['read', 'read-only', 'write'].includes(load),
+    )) {
+      const able = servers.filter(({ contender }) => canRun(contender, load));
+      const rates = new Map<Server, number[]>(able.map(server => [server, []]));
+      for (let round = 0; round <= rounds; round++) {
+        for (const server of able) {
+          const { rate, failures } = await runLoad({
+            ...orderOf(server, load, cookies.get(server)!),
+            duration: round === 0 ? WARM_UP : seconds,
+          });
+          if (failures > 0) {
+            console.warn(`${server.contender.name}, ${load}: ${failures} failures`);
+          }
+          if (round > 0) {
+            rates.get(server)!.push(rate);
+          }
+        }
+      }
+      for (const [{ contender }, measured] of rates) {
+        const { name, adapter } = contender;
+        results.push({ storage, size, load, contender: name, adapter, rates: measured });
+        const columns = [storage, size, load, name, Math.round(median(measured))];
+        console.log([...columns, measured.map(Math.round).join(' ')].join('\t'));
+      }
+    }
+  } finally {
+    await Promise.all(servers.map(server => server.stop()));
+  }
+}
+
+/** `read-only` is this package's own; Nest alone has no sessions to queue for. */
+function canRun({ name, storage }: Contender, load: string): boolean {
+  return load === 'read-only'
+    ? name.startsWith(OWN)
+    : storage !== undefined || !['hot', 'alone'].includes(load);
+}
+
+function orderOf({ url }: Server, load: string, cookies: string[]) {
+  switch (load) {
+    case 'new':
+      return { url: `${url}/new`, cookies: [], connections: CONNECTIONS };
+    case 'hot':
+      return { url: `${url}/write`, cookies: cookies.slice(0, 1), connections: CONNECTIONS };
+    case 'alone':
+      return { url: `${url}/write`, cookies: cookies.slice(0, 1), connections: 1 };
+    default:
+      return { url: `${url}/${load}`, cookies, connections: CONNECTIONS };
+  }
+}
+
+/** Of what is measured, and of what it stands on. */
+function versionsOfPackages(): Record<string, string> {
+  const root = new URL('../../../', import.meta.url);
+  const peers = JSON.parse(readFileSync(new URL('bench/peers/package.json', root), 'utf8')).dependencies;
+  const own = ['@nestjs/core', 'express', 'fastify', 'typeorm', 'pg', 'memjs'].map(name => [
+    name,
+    'node_modules',
+  ]);
+  const theirs = Object.keys(peers).map(name => [name, 'bench/peers/node_modules']);
+  return Object.fromEntries(
+    [...own, ...theirs].map(([name, folder]) => {
+      const manifest = readFileSync(new URL(`${folder}/${name}/package.json`, root), 'utf8');
+      return [name, JSON.parse(manifest).version];
+    }),
+  );
+}

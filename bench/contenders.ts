@@ -1,0 +1,129 @@
+import type { DynamicModule, INestApplication } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import { createRequire } from 'node:module';
+import { SessionsModule, type SessionModuleOptions } from 'nest-sessions';
+import { FloorController, OwnController, PeerController } from './controllers.js';
+
+/** The packages under test live in a folder of their own, so that nobody who works on this one installs them. */
+const requirePeer = createRequire(new URL('../../peers/package.json', import.meta.url));
+
+export const STORAGES = ['ram', 'file', 'postgresql', 'memcached'] as const;
+export type Storage = (typeof STORAGES)[number];
+export type Adapter = 'express' | 'fastify';
+
+/** What a contender's store is told: where it keeps its sessions. */
+export interface Places {
+  folder: string;
+  postgresqlUrl: string;
+  memcachedServers: string;
+}
+
+export interface Contender {
+  name: string;
+  adapter: Adapter;
+  /** None: Nest alone. */
+  storage?: Storage;
+  /** The peer's package; none: this one, or Nest alone. */
+  peer?: string;
+}
+
+export const OWN = 'nest-sessions';
+
+export const CONTENDERS: Contender[] = [
+  { name: 'Nest alone', adapter: 'express' },
+  { name: 'Nest alone, Fastify', adapter: 'fastify' },
+  { name: OWN, adapter: 'express', storage: 'ram' },
+  { name: 'express-session MemoryStore', adapter: 'express', storage: 'ram', peer: 'express-session' },
+  { name: 'memorystore', adapter: 'express', storage: 'ram', peer: 'memorystore' },
+  { name: `${OWN}, Fastify`, adapter: 'fastify', storage: 'ram' },
+  { name: '@fastify/session', adapter: 'fastify', storage: 'ram', peer: '@fastify/session' },
+  { name: OWN, adapter: 'express', storage: 'file' },
+  { name: 'session-file-store', adapter: 'express', storage: 'file', peer: 'session-file-store' },
+  { name: OWN, adapter: 'express', storage: 'postgresql' },
+  { name: 'connect-pg-simple', adapter: 'express', storage: 'postgresql', peer: 'connect-pg-simple' },
+  { name: OWN, adapter: 'express', storage: 'memcached' },
+  { name: 'connect-memjs', adapter: 'express', storage: 'memcached', peer: 'connect-memjs' },
+  { name: 'connect-memcached', adapter: 'express', storage: 'memcached', peer: 'connect-memcached' },
+];
+
+const SECRET = 'a secret of at least thirty-two characters';
+const HOUR = 3_600_000;
+
+/** A Nest application of the contender, ready to listen. */
+export async function createApp(contender: Contender, places: Places): Promise<INestApplication> {
+  const { adapter, storage, peer } = contender;
+  const module: DynamicModule =
+    storage === undefined
+      ? { module: BenchModule, controllers: [FloorController] }
+      : peer === undefined
+        ? {
+            module: BenchModule,
+            controllers: [OwnController],
+            imports: [SessionsModule.forRoot({ secret: SECRET, ...ownOptions(storage, places) })],
+          }
+        : { module: BenchModule, controllers: [PeerController] };
+  const settings = { logger: ['error'] as ['error'] };
+  if (adapter === 'fastify') {
+    const app = await NestFactory.create<NestFastifyApplication>(module, new FastifyAdapter(), settings);
+    if (peer !== undefined) {
+      await app.register(requirePeer('@fastify/cookie'));
+      await app.register(requirePeer(peer), {
+        secret: SECRET,
+        saveUninitialized: false,
+        cookie: { secure: false, maxAge: HOUR },
+      });
+    }
+    return app;
+  }
+  const app = await NestFactory.create(module, settings);
+  if (peer !== undefined) {
+    const session = requirePeer('express-session');
+    app.use(
+      session({
+        secret: SECRET,
+        resave: false,
+        saveUninitialized: false,
+        cookie: { maxAge: HOUR },
+        store: peerStore(peer, session, places),
+      }),
+    );
+  }
+  return app;
+}
+
+class BenchModule {}
+
+function ownOptions(storage: Storage, places: Places): SessionModuleOptions {
+  switch (storage) {
+    case 'ram':
+      return { maxSessions: 10_000_000 };
+    case 'file':
+      return { storageType: 'file', storagePath: places.folder };
+    case 'postgresql':
+      return { storageType: 'postgresql', url: places.postgresqlUrl };
+    case 'memcached':
+      return { storageType: 'memcached', servers: places.memcachedServers };
+  }
+}
+
+/** Each as its documentation sets it up for production. */
+function peerStore(peer: string, session: unknown, places: Places): unknown {
+  switch (peer) {
+    case 'memorystore':
+      return new (requirePeer(peer)(session))({ checkPeriod: 24 * HOUR });
+    case 'session-file-store':
+      return new (requirePeer(peer)(session))({ path: places.folder, logFn: () => undefined });
+    case 'connect-pg-simple':
+      return new (requirePeer(peer)(session))({
+        conString: places.postgresqlUrl,
+        createTableIfMissing: true,
+      });
+    case 'connect-memjs':
+      return new (requirePeer(peer)(session))({ servers: [places.memcachedServers], prefix: 'memjs:' });
+    case 'connect-memcached':
+      return new (requirePeer(peer)(session))({ hosts: [places.memcachedServers], prefix: 'memcached:' });
+    default:
+      return undefined; // express-session's own MemoryStore
+  }
+}

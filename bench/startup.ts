@@ -1,0 +1,35 @@
+import 'reflect-metadata';
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { median } from './results.js';
+
+/** What this package adds to the start of a Nest application: each start is a process of its own, in turns. */
+const STARTS = 15;
+
+const [, , mode] = process.argv;
+if (mode === undefined) {
+  const taken: Record<string, number[]> = { 'Nest alone': [], 'with nest-sessions': [] };
+  for (let round = 0; round < STARTS; round++) {
+    for (const [name, values] of Object.entries(taken)) {
+      const { stdout } = await promisify(execFile)(process.execPath, [fileURLToPath(import.meta.url), name]);
+      values.push(Number(stdout));
+    }
+  }
+  const [alone, withSessions] = Object.values(taken).map(median) as [number, number];
+  console.log(
+    `start of a Nest application: ${alone.toFixed(0)} ms alone, ${withSessions.toFixed(0)} ms with sessions`,
+  );
+  console.log(`ratio ${(withSessions / alone).toFixed(2)}`);
+} else {
+  const { NestFactory } = await import('@nestjs/core');
+  class AppModule {}
+  const imports =
+    mode === 'Nest alone'
+      ? []
+      : [(await import('nest-sessions')).SessionsModule.forRoot({ secret: 'a secret' })];
+  const app = await NestFactory.create({ module: AppModule, imports }, { logger: false });
+  await app.listen(0, '127.0.0.1');
+  process.stdout.write(String(performance.now()));
+  process.exit();
+}
