@@ -25,7 +25,7 @@ export interface SessionWrite {
 
 /** A claim on one key's lock: who claims, and for how long without a renewal. */
 export interface Lease {
-  /** Random and unique; characters A-Z a-z 0-9 _ - only. */
+  /** Unique; characters A-Z a-z 0-9 _ - only. */
   readonly token: string;
   /** Milliseconds until the lock lapses if it is not renewed. */
   readonly ms: number;
