@@ -8,7 +8,7 @@ import type { SessionContext } from '../session/session-context.js';
 import type { SessionManager } from '../session/session-manager.js';
 import type { Session } from '../session/session.js';
 import { ResponseHook, type ResponseHandlers } from './response-hook.js';
-import type { SessionCookie } from './session-cookie.js';
+import type { SentCookie, SessionCookie } from './session-cookie.js';
 
 const CONTEXT = Symbol('nest-sessions');
 const logger = new Logger('Sessions');
@@ -49,6 +49,7 @@ export class HttpSessionContext implements SessionContext, ResponseHandlers {
   private hook: ResponseHook | undefined;
   private locking: SessionLockingMode | undefined;
   private isSkipped = false;
+  private sent: SentCookie | null | undefined;
   private loading: Promise<void> | undefined;
   private failure: unknown;
 
@@ -77,7 +78,8 @@ export class HttpSessionContext implements SessionContext, ResponseHandlers {
       throw new SessionContextException('This route has @SkipSession(); remove it to use the session');
     }
     if (!this.active) {
-      this.active = new ActiveSession(this.manager, this.cookie.readId(this.req.headers));
+      this.sent = this.cookie.read(this.req.headers);
+      this.active = new ActiveSession(this.manager, this.sent && this.sent.id);
       this.active.locking = this.locking ?? this.active.locking;
       this.hook = new ResponseHook(this.res, this);
       if (this.res.destroyed) {
@@ -132,8 +134,7 @@ export class HttpSessionContext implements SessionContext, ResponseHandlers {
 
   beforeHeaders(statusCode: number): Promise<void> | undefined {
     // Nest sends these headers while the handler may still wait for its session.
-    const isEventStream = String(this.res.getHeader('content-type')).startsWith('text/event-stream');
-    return isEventStream && this.loading && !this.active?.loaded && !this.failure
+    return this.loading && !this.active?.loaded && !this.failure && this.isEventStream()
       ? this.commitOnceLoaded(statusCode)
       : this.commit(statusCode);
   }
@@ -160,10 +161,10 @@ export class HttpSessionContext implements SessionContext, ResponseHandlers {
       const isSecure = this.source.protocol === 'https' || 'encrypted' in req.socket;
       const value =
         change === 'set'
-          ? cookie.bind(active.id, active.expiresAt, isSecure, req.headers)
+          ? cookie.bind(active.id, active.expiresAt, isSecure, req.headers, this.sent)
           : cookie.clear(isSecure, req.headers);
-      const others = [res.getHeader('set-cookie') ?? []].flat().map(String);
-      res.setHeader('Set-Cookie', [...others.filter(other => !cookie.isOwn(other)), value]);
+      const others = res.getHeader('set-cookie');
+      res.setHeader('Set-Cookie', others === undefined ? value : [...cookie.others(others), value]);
       if (!res.hasHeader('cache-control')) {
         res.setHeader('Cache-Control', 'no-cache="Set-Cookie"');
       }
@@ -195,6 +196,10 @@ export class HttpSessionContext implements SessionContext, ResponseHandlers {
     }
   }
 
+  private isEventStream(): boolean {
+    return String(this.res.getHeader('content-type')).startsWith('text/event-stream');
+  }
+
   private async commitOnceLoaded(statusCode: number): Promise<void> {
     await this.loading;
     await nextTurn(); // what the handler does at once belongs to the answer
@@ -205,7 +210,9 @@ export class HttpSessionContext implements SessionContext, ResponseHandlers {
 /** The answer depends on the cookie: caches must know. */
 function addVaryCookie(res: ServerResponse): void {
   const vary = [res.getHeader('vary') ?? []].flat().join(', ');
-  if (!/(^|,)\s*(\*|cookie)\s*(,|$)/i.test(vary)) {
-    res.setHeader('Vary', vary ? `${vary}, Cookie` : 'Cookie');
+  if (vary === '') {
+    res.setHeader('Vary', 'Cookie');
+  } else if (!/(^|,)\s*(\*|cookie)\s*(,|$)/i.test(vary)) {
+    res.setHeader('Vary', `${vary}, Cookie`);
   }
 }

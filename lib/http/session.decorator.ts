@@ -5,6 +5,7 @@ import {
   type PipeTransform,
   type Type,
 } from '@nestjs/common';
+import { Observable } from 'rxjs';
 import type { SessionKey } from '../session/session-data.js';
 import type { Session as SessionObject } from '../session/session.js';
 import { requestOf, requireHttpContext } from './http-session.context.js';
@@ -29,12 +30,11 @@ export interface SessionToken {
 export interface Session extends SessionObject {}
 
 const SessionParam = createParamDecorator(
-  async (what: SessionKey | SessionParamOptions | undefined, context: ExecutionContext) => {
+  (what: SessionKey | SessionParamOptions | undefined, context: ExecutionContext): Promise<unknown> => {
     const request = requireHttpContext(requestOf(context));
-    if (typeof what === 'string') {
-      return (await request.use()).get(what);
-    }
-    return request.use({ readOnly: what?.readOnly ?? false });
+    return typeof what === 'string'
+      ? request.use().then(session => session.get(what))
+      : request.use({ readOnly: what?.readOnly ?? false });
   },
 );
 
@@ -55,7 +55,9 @@ export const Session: SessionToken = function Session(
       );
     }
     SessionParam(what as SessionKey, ...pipes)(target, handler, index);
-    if (typeof what !== 'object' || !what.readOnly) {
+    // Most handlers need it not, see `commitBeforeReply`. An observable is let go of when its client leaves: then
+    // nobody replies.
+    if (Reflect.getMetadata('design:returntype', target, handler) === Observable) {
       addInterceptor(target, handler);
     }
   };

@@ -21,6 +21,11 @@ export class SessionMiddleware {
     this.isExcluded = matcher(manager.options.exclude);
   }
 
+  /** Whether `next` may be called with an error: `'early'` has a session to load. */
+  get mayFail(): boolean {
+    return this.manager.options.locking === 'early';
+  }
+
   /** For adapters whose middleware gets the raw request, or one that is it (Express). Runs once a request. */
   readonly use = (req: IncomingMessage, res: ServerResponse, next: Next): void => {
     if (findHttpContext(req)) {
@@ -52,7 +57,7 @@ export class SessionMiddleware {
       return;
     }
     const context = new HttpSessionContext(this.manager, this.cookie, req, res, source);
-    if (this.manager.options.locking === 'early') {
+    if (this.mayFail) {
       context.use().then(() => runInContext(context, next), next);
     } else {
       runInContext(context, next);

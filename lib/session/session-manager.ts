@@ -50,8 +50,9 @@ export class SessionManager {
 
   /** Lets a task finish after the response it belongs to. Failures have been logged where they happened. */
   background(task: Promise<unknown>): void {
-    const done = task.catch(() => undefined).finally(() => this.pending.delete(done));
-    this.pending.add(done);
+    this.pending.add(task);
+    const done = () => this.pending.delete(task);
+    task.then(done, done);
   }
 
   /** Waits for what is still being stored or released, then closes the storage. */
@@ -61,7 +62,7 @@ export class SessionManager {
       await sleep(CLOSE_POLL);
     }
     while (this.pending.size > 0) {
-      await Promise.all(this.pending);
+      await Promise.allSettled(this.pending);
     }
     this.locks.close();
     if (typeof this.options.storageType !== 'object') {

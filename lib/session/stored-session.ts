@@ -38,7 +38,7 @@ export class StoredSession {
    */
   async acquire(key: string, wait: LockWait): Promise<boolean> {
     const lock = await this.manager.locks.acquire(key, wait);
-    if (lock && wait.signal?.aborted) {
+    if (lock && wait.client?.isGone) {
       this.manager.background(lock.release());
       throw new SessionRequestClosedException();
     }

@@ -84,20 +84,22 @@ export class GuardedBackend implements SessionBackend {
     return this.guard('deleteByOwner', '', this.backend.deleteByOwner(owner, options));
   }
 
-  private async guard<T>(operation: string, key: string, result: Promise<T>): Promise<T> {
-    try {
-      const value = await result;
-      if (this.debug) {
-        const outcome = typeof value === 'object' ? 'found' : String(value);
-        this.logger.debug(`${operation} ${key}: ${outcome}`);
-      }
-      return value;
-    } catch (error) {
-      if (error instanceof SessionException || error instanceof SessionHttpException) {
-        throw error; // the backend says itself what is wrong, e.g. with the data
-      }
-      this.logger.error(`The session storage failed to ${operation}: ${describeError(error)}`);
-      throw new SessionStorageException(operation, error);
+  private guard<T>(operation: string, key: string, result: Promise<T>): Promise<T> {
+    const guarded = result.catch((error: unknown) => this.fail(operation, error));
+    return this.debug ? guarded.then(value => this.log(operation, key, value)) : guarded;
+  }
+
+  private log<T>(operation: string, key: string, value: T): T {
+    const outcome = typeof value === 'object' ? 'found' : String(value);
+    this.logger.debug(`${operation} ${key}: ${outcome}`);
+    return value;
+  }
+
+  private fail(operation: string, error: unknown): never {
+    if (error instanceof SessionException || error instanceof SessionHttpException) {
+      throw error; // the backend says itself what is wrong, e.g. with the data
     }
+    this.logger.error(`The session storage failed to ${operation}: ${describeError(error)}`);
+    throw new SessionStorageException(operation, error);
   }
 }

@@ -6,8 +6,16 @@ import {
 export interface LockWait {
   /** Milliseconds to wait at most. */
   waitMs: number;
-  /** Ends the wait when its client has gone away. */
-  signal?: AbortSignal | undefined;
+  /** Who waits, if it may go away. */
+  client?: LockClient | undefined;
+}
+
+/** Whoever asks for a lock on behalf of a connection. */
+export interface LockClient {
+  /** The connection is closed: nothing is waited for any more. */
+  readonly isGone: boolean;
+  /** Made when it is asked for, by those who have to wait: it costs more than a free lock does. */
+  readonly goneSignal: AbortSignal;
 }
 
 /** The requests of this process that want one key: one is being served, the others wait. */
@@ -56,12 +64,12 @@ class Waiter<Lock> {
   ) {
     this.deadline = Date.now() + wait.waitMs;
     this.timer = setTimeout(() => this.giveUp(new SessionLockTimeoutException()), wait.waitMs);
-    wait.signal?.addEventListener('abort', this.onAbort);
+    wait.client?.goneSignal.addEventListener('abort', this.onAbort);
   }
 
   stopWaiting(): void {
     clearTimeout(this.timer);
-    this.wait.signal?.removeEventListener('abort', this.onAbort);
+    this.wait.client?.goneSignal.removeEventListener('abort', this.onAbort);
   }
 
   private readonly onAbort = () => this.giveUp(new SessionRequestClosedException());

@@ -64,9 +64,9 @@ export class LockQueue {
    * @returns the lock with the record as it is now, or undefined if there is no such session
    * @throws SessionLockTimeoutException, SessionRequestClosedException, SessionStorageException
    */
-  async acquire(key: string, wait: LockWait): Promise<HeldLock | undefined> {
-    if (wait.signal?.aborted) {
-      throw new SessionRequestClosedException();
+  acquire(key: string, wait: LockWait): Promise<HeldLock | undefined> {
+    if (wait.client?.isGone) {
+      return Promise.reject(new SessionRequestClosedException());
     }
     const line = this.lines.get(key);
     return line ? line.join(wait) : this.serve(this.newLine(key), wait, Date.now() + wait.waitMs);
@@ -78,20 +78,18 @@ export class LockQueue {
   }
 
   /** Called when a lock is done with: the line's next waiter gets its turn. */
-  async next(line: Line, handOver?: { lease: Lease; record: SessionRecord }): Promise<void> {
+  next(line: Line, handOver?: { lease: Lease; record: SessionRecord }): Promise<void> | undefined {
     const waiter = line.nextWaiter();
     if (waiter && handOver) {
       waiter.resolve(this.hold(line, handOver.lease, handOver.record));
     } else if (waiter) {
       this.serve(line, waiter.wait, waiter.deadline).then(waiter.resolve, waiter.reject);
     } else if (handOver) {
-      // The last waiter left while the lock was on its way to it.
-      const { lease } = handOver;
-      await this.backend.unlock(line.key, lease).catch(error => this.fail(line, lease, error));
-      await this.next(line);
+      return this.takeBack(line, handOver.lease);
     } else {
       this.lines.delete(line.key);
     }
+    return undefined;
   }
 
   /** Whether to pass the lock on inside this process, or to let others have it. */
@@ -113,14 +111,17 @@ export class LockQueue {
   /** Called once, last. */
   close(): void {
     this.owed.close();
+    clearInterval(this.renewal);
   }
 
   drop(lock: HeldLock): void {
     this.held.delete(lock);
-    if (this.held.size === 0) {
-      clearInterval(this.renewal);
-      this.renewal = undefined;
-    }
+  }
+
+  /** The last waiter left while the lock was on its way to it. */
+  private async takeBack(line: Line, lease: Lease): Promise<void> {
+    await this.backend.unlock(line.key, lease).catch(error => this.fail(line, lease, error));
+    await this.next(line);
   }
 
   private newLine(key: string): Line {
@@ -137,13 +138,18 @@ export class LockQueue {
   }
 
   private renewAll(): void {
+    if (this.held.size === 0) {
+      // Not with the last lock: most are held for a moment, and a timer each would cost as much as the lock.
+      clearInterval(this.renewal);
+      this.renewal = undefined;
+    }
     for (const lock of this.held) {
       void lock.renew();
     }
   }
 
   /** Gets the lock from the backend for the one whose turn it is. The first try is made in any case. */
-  private async serve(line: Line, { signal }: LockWait, deadline: number): Promise<HeldLock | undefined> {
+  private async serve(line: Line, { client }: LockWait, deadline: number): Promise<HeldLock | undefined> {
     const lease = this.newLease();
     let retryIn = RETRY_FROM;
     try {
@@ -152,11 +158,11 @@ export class LockQueue {
       }
       for (;;) {
         const record = await this.backend.lock(line.key, lease);
-        if (record !== undefined && record !== 'busy' && !signal?.aborted) {
+        if (record !== undefined && record !== 'busy' && !client?.isGone) {
           line.turnSince = Date.now();
           return this.hold(line, lease, record); // whose end calls next()
         }
-        if (signal?.aborted) {
+        if (client?.isGone) {
           await this.backend.unlock(line.key, lease);
           throw new SessionRequestClosedException();
         }
@@ -306,13 +312,7 @@ export class HeldLock {
     };
   }
 
-  private async pass(handOver: boolean): Promise<void> {
-    await this.queue
-      .next(this.line, handOver ? { lease: this.lease, record: this.record } : undefined)
-      .catch(noop);
+  private pass(handOver: boolean): Promise<void> | undefined {
+    return this.queue.next(this.line, handOver ? { lease: this.lease, record: this.record } : undefined);
   }
-}
-
-function noop(): void {
-  // Failures are logged where they happen, by the guarded backend.
 }

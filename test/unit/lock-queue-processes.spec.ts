@@ -10,6 +10,7 @@ import { GuardedBackend } from '../../lib/storage/guarded-backend.js';
 import { LockQueue, type HeldLock } from '../../lib/storage/lock-queue.js';
 import { newKey, times, until, writeOf } from '../contract/fixtures.js';
 import { countCalls } from '../support/count-calls.js';
+import { clientOf } from '../support/lock-client.js';
 
 /** Milliseconds that a wait may take which is not to end by itself. */
 const PATIENT = { waitMs: 60_000 };
@@ -183,7 +184,7 @@ describe('two processes, one folder', () => {
       });
       const queue = new LockQueue(new GuardedBackend(failing, false), 200);
       const holder = (await queue.acquire(key, PATIENT))!;
-      const waiting = queue.acquire(key, { ...PATIENT, signal: client.signal });
+      const waiting = queue.acquire(key, { ...PATIENT, client: clientOf(client) });
       const settled = Promise.allSettled([waiting]);
       expect(await holder.saveAndRelease(writeOf('1'))).toBe(true);
       expect(await settled).toMatchObject([{ reason: expect.any(SessionRequestClosedException) }]);

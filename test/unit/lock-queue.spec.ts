@@ -10,6 +10,7 @@ import { LockQueue, type HeldLock } from '../../lib/storage/lock-queue.js';
 import { BACKENDS, type TestStorage } from '../contract/backends.js';
 import { newKey, newLease, times, until, writeOf } from '../contract/fixtures.js';
 import { countCalls } from '../support/count-calls.js';
+import { clientOf } from '../support/lock-client.js';
 
 /** Milliseconds that a wait may take which is not to end by itself. */
 const PATIENT = { waitMs: 60_000 };
@@ -119,7 +120,7 @@ for (const { name, open } of BACKENDS) {
     it('whose client goes away leaves its place', async () => {
       const gone = new AbortController();
       const holder = (await queue.acquire(key, PATIENT))!;
-      const waiting = times(5, () => queue.acquire(key, { ...PATIENT, signal: gone.signal }));
+      const waiting = times(5, () => queue.acquire(key, { ...PATIENT, client: clientOf(gone) }));
       const patient = queue.acquire(key, PATIENT);
       gone.abort();
       for (const result of await Promise.allSettled(waiting)) {
@@ -128,7 +129,7 @@ for (const { name, open } of BACKENDS) {
       await holder.release();
       await (await patient)!.release();
       calls.length = 0;
-      await expect(queue.acquire(key, { ...PATIENT, signal: gone.signal })).rejects.toThrow(
+      await expect(queue.acquire(key, { ...PATIENT, client: clientOf(gone) })).rejects.toThrow(
         SessionRequestClosedException,
       );
       expect(calls).toEqual([]);
@@ -140,7 +141,7 @@ for (const { name, open } of BACKENDS) {
       await storage.clients[1].lock(key, other);
       await expect(queue.acquire(key, { waitMs: 30 })).rejects.toThrow(SessionLockTimeoutException);
       const gone = new AbortController();
-      const left = queue.acquire(key, { ...PATIENT, signal: gone.signal });
+      const left = queue.acquire(key, { ...PATIENT, client: clientOf(gone) });
       const patient = queue.acquire(key, PATIENT);
       gone.abort();
       await expect(left).rejects.toThrow(SessionRequestClosedException);
@@ -217,7 +218,7 @@ for (const { name, open } of BACKENDS) {
               if (abortAfter !== null) {
                 setTimeout(() => client.abort(), abortAfter);
               }
-              const lock = await queue.acquire(key, { waitMs, signal: client.signal }).catch(error => {
+              const lock = await queue.acquire(key, { waitMs, client: clientOf(client) }).catch(error => {
                 const refused = [SessionLockTimeoutException, SessionRequestClosedException];
                 expect(refused.some(type => error instanceof type)).toBe(true);
               });
