@@ -1,7 +1,7 @@
 import { Controller, Get, Query, Session as RequestSession } from '@nestjs/common';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Session, SessionLocking } from 'nest-sessions';
-import { answerOf, makeCart, makeUser, type ShopSession } from './data.js';
+import { answerOf, makeCart, makeUser, type Answer, type ShopSession } from './data.js';
 
 const FIXED: ShopSession = { user: makeUser(), cart: makeCart(10) };
 
@@ -9,22 +9,22 @@ const FIXED: ShopSession = { user: makeUser(), cart: makeCart(10) };
 @Controller()
 export class FloorController {
   @Get('untouched')
-  untouched() {
+  untouched(): Answer {
     return answerOf(FIXED);
   }
 
   @Get('read')
-  read() {
+  read(): Answer {
     return answerOf(FIXED);
   }
 
   @Get('write')
-  write() {
+  write(): Answer {
     return answerOf(FIXED);
   }
 
   @Get('new')
-  begin() {
+  begin(): Answer {
     return answerOf(FIXED);
   }
 }
@@ -43,35 +43,35 @@ const SLOW_WORK = 100;
 @Controller()
 export class PeerController {
   @Get('untouched')
-  untouched() {
+  untouched(): Answer {
     return answerOf(FIXED);
   }
 
   @Get('seed')
-  seed(@RequestSession() session: ShopSession, @Query('lines') lines: string) {
+  seed(@RequestSession() session: ShopSession, @Query('lines') lines: string): Answer {
     Object.assign(session, { user: makeUser(), cart: makeCart(Number(lines)), visits: 0 });
     return answerOf(session);
   }
 
   @Get('read')
-  read(@RequestSession() session: ShopSession) {
+  read(@RequestSession() session: ShopSession): Answer {
     return answerOf(session);
   }
 
   @Get('write')
-  write(@RequestSession() session: ShopSession) {
+  write(@RequestSession() session: ShopSession): Answer {
     session.visits = (session.visits ?? 0) + 1;
     return answerOf(session);
   }
 
   @Get('new')
-  begin(@RequestSession() session: ShopSession) {
+  begin(@RequestSession() session: ShopSession): Answer {
     session.user = makeUser();
     return answerOf(session);
   }
 
   @Get('race')
-  async race(@RequestSession() session: ShopSession) {
+  async race(@RequestSession() session: ShopSession): Promise<Answer> {
     const { visits = 0 } = session;
     await sleep(WORK);
     session.visits = visits + 1;
@@ -79,7 +79,7 @@ export class PeerController {
   }
 
   @Get('slow')
-  async slow(@RequestSession() session: ShopSession) {
+  async slow(@RequestSession() session: ShopSession): Promise<Answer> {
     const { visits = 0 } = session;
     await sleep(SLOW_WORK);
     session.visits = visits + 1;
@@ -87,7 +87,7 @@ export class PeerController {
   }
 
   @Get('logout')
-  async logout(@RequestSession() session: PeerSession) {
+  async logout(@RequestSession() session: PeerSession): Promise<object> {
     await new Promise<void>((resolve, reject) =>
       session.destroy(error => (error ? reject(error) : resolve())),
     );
@@ -99,40 +99,40 @@ export class PeerController {
 @Controller()
 export class OwnController {
   @Get('untouched')
-  untouched() {
+  untouched(): Answer {
     return answerOf(FIXED);
   }
 
   @Get('seed')
-  seed(@Session() session: Session, @Query('lines') lines: string) {
+  seed(@Session() session: Session, @Query('lines') lines: string): Answer {
     session.update({ user: makeUser(), cart: makeCart(Number(lines)), visits: 0 });
     return answerOf(session.data);
   }
 
   @Get('read')
-  read(@Session() session: Session) {
+  read(@Session() session: Session): Answer {
     return answerOf(session.data);
   }
 
   @Get('read-only')
-  readOnly(@Session({ readOnly: true }) session: Session) {
+  readOnly(@Session({ readOnly: true }) session: Session): Answer {
     return answerOf(session.data);
   }
 
   @Get('write')
-  write(@Session() session: Session) {
+  write(@Session() session: Session): Answer {
     session.set('visits', session.get('visits', 0) + 1);
     return answerOf(session.data);
   }
 
   @Get('new')
-  begin(@Session() session: Session) {
+  begin(@Session() session: Session): Answer {
     session.set('user', makeUser());
     return answerOf(session.data);
   }
 
   @Get('race')
-  async race(@Session() session: Session) {
+  async race(@Session() session: Session): Promise<Answer> {
     const visits = session.get('visits', 0);
     await sleep(WORK);
     session.set('visits', visits + 1);
@@ -140,7 +140,7 @@ export class OwnController {
   }
 
   @Get('slow')
-  async slow(@Session() session: Session) {
+  async slow(@Session() session: Session): Promise<Answer> {
     const visits = session.get('visits', 0);
     await sleep(SLOW_WORK);
     session.set('visits', visits + 1);
@@ -148,7 +148,7 @@ export class OwnController {
   }
 
   @Get('logout')
-  async logout(@Session() session: Session) {
+  async logout(@Session() session: Session): Promise<object> {
     await session.destroy();
     return {};
   }
@@ -156,7 +156,7 @@ export class OwnController {
   /** That waits for nobody: an administrator's, or one behind "log out everywhere". */
   @SessionLocking('explicit')
   @Get('logout-now')
-  async logoutNow(@Session() session: Session) {
+  async logoutNow(@Session() session: Session): Promise<object> {
     await session.destroy();
     return {};
   }

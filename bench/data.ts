@@ -25,7 +25,13 @@ export const makeCart = (lines: number) =>
   }));
 
 /** What every route answers. */
-export const answerOf = ({ user, cart, visits = 0 }: ShopSession) => ({
+export interface Answer {
+  name: string | undefined;
+  lines: number | undefined;
+  visits: number;
+}
+
+export const answerOf = ({ user, cart, visits = 0 }: ShopSession): Answer => ({
   name: user?.name,
   lines: cart?.length,
   visits,

@@ -51,8 +51,8 @@ export class SessionManager {
   /** Lets a task finish after the response it belongs to. Failures have been logged where they happened. */
   background(task: Promise<unknown>): void {
     this.pending.add(task);
-    const done = () => this.pending.delete(task);
-    task.then(done, done);
+    const forget = () => this.pending.delete(task);
+    task.then(forget, forget);
   }
 
   /** Waits for what is still being stored or released, then closes the storage. */

@@ -1,4 +1,5 @@
 import type { Client } from 'memjs';
+import type { Socket } from 'node:net';
 import { importOptional } from '../import-optional.js';
 
 /** Operation codes and statuses of memcached's binary protocol. */
@@ -58,7 +59,7 @@ interface RawClient extends Pick<Client, 'statsWithKey'> {
 }
 
 interface RawServer {
-  _socket?: NodeJS.EventEmitter & { setNoDelay(): void };
+  _socket?: Socket;
   /** Ends its connection, and the requests that wait for an answer. */
   error(error: Error): void;
 }
@@ -71,7 +72,8 @@ type MakeRequest = (opcode: number, key: string, extras: Buffer, value: Buffer, 
  */
 export class MemcachedConnection {
   private readonly client: RawClient;
-  private readonly watched = new WeakSet<object>();
+  private readonly watched = new WeakSet<Socket>();
+  private readonly corked = new Set<Socket>();
 
   private constructor(
     private readonly makeClient: () => RawClient,
@@ -185,6 +187,7 @@ export class MemcachedConnection {
       const index = client.servers.length > 1 ? client.getServer(home) : 0;
       const server = client.servers[index]!;
       const timer = setTimeout(() => this.drop(index, server, noAnswer(timeoutMs)), timeoutMs);
+      this.cork(server._socket);
       client.perform(home, request, client.seq, (error, response) => {
         clearTimeout(timer);
         if (error) {
@@ -195,6 +198,18 @@ export class MemcachedConnection {
       });
       this.watch(index, server);
     });
+  }
+
+  /** What this turn of the event loop sends, for whichever session, goes out in one piece. */
+  private cork(socket: Socket | undefined): void {
+    if (socket && !this.corked.has(socket)) {
+      this.corked.add(socket);
+      socket.cork();
+      setImmediate(() => {
+        this.corked.delete(socket);
+        socket.uncork();
+      });
+    }
   }
 
   /**

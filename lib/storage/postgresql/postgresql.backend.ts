@@ -10,9 +10,10 @@ import type {
   SessionRecord,
   SessionWrite,
 } from '../session-backend.js';
-import { inTime, isSqlState, PostgresqlConnection } from './postgresql.connection.js';
+import { inTime, isSqlState, isStatementError, PostgresqlConnection } from './postgresql.connection.js';
 import { postgresqlStatements, type PostgresqlStatements } from './postgresql.sql.js';
 import { checkTable, createTable, DEFAULT_TABLE, quoteTable, type SessionTable } from './postgresql.table.js';
+import { StatementBatch } from './statement-batch.js';
 
 /** Blocks (of 8 KiB, as a rule) that a sweep clears in one transaction. */
 const SWEEP_BLOCKS = 32;
@@ -28,6 +29,26 @@ interface Row extends Omit<SessionRecord, 'owner' | 'timeout'> {
   key: string;
   owner: string | null;
   timeout: number | null;
+}
+
+/** What a statement is asked to do to one session; as its parameters have them. */
+interface Locking {
+  key: string;
+  token: string;
+  ms: number;
+}
+interface Unlocking {
+  key: string;
+  token: string;
+  ttl: number | undefined;
+}
+interface Saving {
+  key: string;
+  token: string;
+  data: string;
+  owner: string | null;
+  timeout: number | null;
+  ttl: number;
 }
 
 /** @throws SessionException if the database cannot be reached, or its table is not one of sessions */
@@ -59,6 +80,29 @@ export class PostgresqlBackend implements SessionBackend {
   /** Leases that were told `'busy'`: they ask again with one statement, which the first try is faster without. */
   private readonly waiting = new WeakSet<Lease>();
 
+  // What each request does, together with what others do at the time.
+  private readonly reads = new StatementBatch<string, Row | undefined>(
+    async key => (await this.query('read', [key]))[0],
+    keys => this.readMany(keys),
+    isStatementError,
+  );
+  private readonly locks = new StatementBatch<Locking, Row | undefined>(
+    async ({ key, token, ms }) => (await this.query('lock', [key, token, ms]))[0],
+    items => this.lockMany(items),
+    isStatementError,
+  );
+  private readonly unlocks = new StatementBatch<Unlocking, void>(
+    item => this.unlockOne(item),
+    items => this.unlockMany(items),
+    isStatementError,
+  );
+  private readonly saves = new StatementBatch<Saving, boolean>(
+    ({ key, token, data, owner, timeout, ttl }) =>
+      this.changed('saveAndUnlock', [key, token, data, owner, timeout, ttl]),
+    items => this.saveAndUnlockMany(items),
+    isStatementError,
+  );
+
   constructor(
     private readonly connection: PostgresqlConnection,
     private readonly sessions: SessionTable,
@@ -81,17 +125,17 @@ export class PostgresqlBackend implements SessionBackend {
   }
 
   async read(key: string): Promise<SessionRecord | undefined> {
-    const [row] = await this.query('read', [key]);
+    const row = await this.reads.run(key);
     return row && toRecord(row);
   }
 
   async lock(key: string, lease: Lease): Promise<SessionRecord | 'busy' | undefined> {
-    const values = [key, toToken(lease), lease.ms];
-    const [locked] = this.waiting.has(lease) ? [] : await this.query('lock', values);
+    const token = toToken(lease);
+    const locked = this.waiting.has(lease) ? undefined : await this.locks.run({ key, token, ms: lease.ms });
     if (locked) {
       return toRecord(locked);
     }
-    const [found] = await this.query<Row | { data: null }>('lockOrFind', values);
+    const [found] = await this.query<Row | { data: null }>('lockOrFind', [key, token, lease.ms]);
     if (found?.data === null) {
       this.waiting.add(lease);
       return 'busy';
@@ -103,10 +147,8 @@ export class PostgresqlBackend implements SessionBackend {
     return this.changed('renew', [key, toToken(lease), lease.ms]);
   }
 
-  async unlock(key: string, lease: Lease, ttl?: number): Promise<void> {
-    await (ttl === undefined
-      ? this.query('unlock', [key, toToken(lease)])
-      : this.query('unlockAndTouch', [key, toToken(lease), ttl]));
+  unlock(key: string, lease: Lease, ttl?: number): Promise<void> {
+    return this.unlocks.run({ key, token: toToken(lease), ttl });
   }
 
   touch(key: string, ttl: number): Promise<boolean> {
@@ -133,10 +175,12 @@ export class PostgresqlBackend implements SessionBackend {
   save(key: string, write: SessionWrite, lease: Lease, { unlock }: { unlock: boolean }): Promise<boolean> {
     const { timeout = null, ttl } = write;
     const owner = write.owner === undefined ? null : toText(write.owner);
-    return this.withData(write.data, data => {
-      const values = [key, toToken(lease), data, owner, timeout, ttl];
-      return unlock ? this.changed('saveAndUnlock', values) : this.changed('save', [...values, lease.ms]);
-    });
+    const token = toToken(lease);
+    return this.withData(write.data, data =>
+      unlock
+        ? this.saves.run({ key, token, data, owner, timeout, ttl })
+        : this.changed('save', [key, token, data, owner, timeout, ttl, lease.ms]),
+    );
   }
 
   async delete(key: string, lease?: Lease): Promise<boolean> {
@@ -191,6 +235,55 @@ export class PostgresqlBackend implements SessionBackend {
       removed += rows.filter(row => row.live).length;
     }
     return removed;
+  }
+
+  private async readMany(keys: string[]): Promise<(Row | undefined)[]> {
+    const rows = await this.query('readMany', [keys]);
+    const byKey = new Map(rows.map(row => [row.key, row]));
+    return keys.map(key => byKey.get(key));
+  }
+
+  private async lockMany(items: Locking[]): Promise<(Row | undefined)[]> {
+    // In the same order everywhere, so that two processes do not wait for each other's rows.
+    const sorted = items.toSorted((a, b) => (a.key < b.key ? -1 : 1));
+    const values = [
+      sorted.map(({ key }) => key),
+      sorted.map(({ token }) => token),
+      sorted.map(({ ms }) => ms),
+    ];
+    const rows = await this.query<Row & { token: string }>('lockMany', values);
+    const byToken = new Map(rows.map(row => [row.token, row]));
+    return items.map(({ token }) => byToken.get(token));
+  }
+
+  private async unlockOne({ key, token, ttl }: Unlocking): Promise<void> {
+    await (ttl === undefined
+      ? this.query('unlock', [key, token])
+      : this.query('unlockAndTouch', [key, token, ttl]));
+  }
+
+  private async unlockMany(items: Unlocking[]): Promise<void[]> {
+    const values = [
+      items.map(({ key }) => key),
+      items.map(({ token }) => token),
+      items.map(({ ttl }) => ttl ?? null),
+    ];
+    await this.query('unlockMany', values);
+    return [];
+  }
+
+  private async saveAndUnlockMany(items: Saving[]): Promise<boolean[]> {
+    const values = [
+      items.map(({ key }) => key),
+      items.map(({ token }) => token),
+      items.map(({ data }) => data),
+      items.map(({ owner }) => owner),
+      items.map(({ timeout }) => timeout),
+      items.map(({ ttl }) => ttl),
+    ];
+    const rows = await this.query<{ token: string }>('saveAndUnlockMany', values);
+    const saved = new Set(rows.map(({ token }) => token));
+    return items.map(({ token }) => saved.has(token));
   }
 
   private async changed(operation: keyof PostgresqlStatements, values: unknown[]): Promise<boolean> {

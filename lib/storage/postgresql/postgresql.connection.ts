@@ -172,6 +172,10 @@ export async function inTime<T>(work: Promise<T>, ms: number): Promise<T> {
 export const isSqlState = (error: unknown, ...codes: string[]): boolean =>
   codes.includes((error as { code?: string } | undefined)?.code ?? '');
 
+/** Whether the server refused the statement itself: nothing of it was carried out, and the connection is fine. */
+export const isStatementError = (error: unknown): boolean =>
+  /^(?=.*\d)(?!08|53|57|58|XX)[0-9A-Z]{5}$/.test((error as { code?: string } | undefined)?.code ?? '');
+
 /** Two tables, or two versions of this package, may share a connection. */
 const names = new Map<string, string>();
 function statementName(name: string, text: string): string {

@@ -1,15 +1,19 @@
 /** The statements of one sessions table. `$n ms` are milliseconds; all times are the database's. */
 export interface PostgresqlStatements {
   readonly read: string;
+  readonly readMany: string;
   readonly lock: string;
+  readonly lockMany: string;
   readonly lockOrFind: string;
   readonly renew: string;
   readonly unlock: string;
   readonly unlockAndTouch: string;
+  readonly unlockMany: string;
   readonly touch: string;
   readonly create: string;
   readonly save: string;
   readonly saveAndUnlock: string;
+  readonly saveAndUnlockMany: string;
   readonly delete: string;
   readonly blocks: string;
   readonly sweep: string;
@@ -55,7 +59,13 @@ export function postgresqlStatements(table: string): PostgresqlStatements {
   const HELD = `WHERE key = $1 AND lock_token = $2 AND ${UNEXPIRED}`;
   return {
     read: `SELECT ${RECORD} FROM ${table} WHERE key = $1 AND ${UNEXPIRED}`,
+    readMany: `SELECT key, ${RECORD} FROM ${table} WHERE key = ANY($1::text[]) AND ${UNEXPIRED}`,
     lock: LOCK,
+    // Parallel arrays, an entry a session.
+    lockMany: `UPDATE ${table} SET lock_token = a_token, locked_until = ${leaseFromNow('a_ms')}
+      FROM unnest($1::text[], $2::text[], $3::float8[]) AS asked (a_key, a_token, a_ms)
+      WHERE key = a_key AND ${UNEXPIRED} AND (lock_token IS NULL OR lock_token = a_token OR ${LAPSED})
+      RETURNING lock_token AS token, ${RECORD}, ${NO_WAIT}`,
     // No row: no session; a row of nulls: busy. The SELECT sees the session as it was when the statement began, so
     // it only says that there is one: the record is the UPDATE's, the newest, also after a wait for another's commit.
     // What the UPDATE locks was there for both; what was deleted while the UPDATE waited is busy once more, then gone.
@@ -65,6 +75,10 @@ export function postgresqlStatements(table: string): PostgresqlStatements {
     unlock: `UPDATE ${table} SET lock_token = NULL, locked_until = NULL ${HELD} RETURNING ${NO_WAIT}`,
     unlockAndTouch: `UPDATE ${table} SET lock_token = NULL, locked_until = NULL, expires_at = ${fromNow('$3')}
       ${HELD} RETURNING ${NO_WAIT}`,
+    unlockMany: `UPDATE ${table} SET lock_token = NULL, locked_until = NULL,
+        expires_at = coalesce(${fromNow('a_ttl')}, expires_at)
+      FROM unnest($1::text[], $2::text[], $3::float8[]) AS asked (a_key, a_token, a_ttl)
+      WHERE key = a_key AND lock_token = a_token AND ${UNEXPIRED} RETURNING ${NO_WAIT}`,
     touch: `UPDATE ${table} SET expires_at = ${fromNow('$2')} WHERE key = $1 AND ${UNEXPIRED} RETURNING ${NO_WAIT}`,
     create: `INSERT INTO ${table} AS old (key, data, owner, timeout, created_at, expires_at, lock_token, locked_until)
       VALUES ($1, $2, $3, $4, coalesce(to_timestamp($5::float8 / 1000), statement_timestamp()), ${fromNow('$6')},
@@ -75,6 +89,11 @@ export function postgresqlStatements(table: string): PostgresqlStatements {
         WHERE old.expires_at <= statement_timestamp()`,
     save: `${SAVE}, locked_until = ${leaseFromNow('$7')} ${HELD}`,
     saveAndUnlock: `${SAVE}, lock_token = NULL, locked_until = NULL ${HELD}`,
+    saveAndUnlockMany: `UPDATE ${table} SET data = a_data, owner = a_owner, timeout = a_timeout,
+        expires_at = ${fromNow('a_ttl')}, lock_token = NULL, locked_until = NULL
+      FROM unnest($1::text[], $2::text[], $3::json[], $4::text[], $5::float8[], $6::float8[])
+        AS asked (a_key, a_token, a_data, a_owner, a_timeout, a_ttl)
+      WHERE key = a_key AND lock_token = a_token AND ${UNEXPIRED} RETURNING a_token AS token`,
     delete: `DELETE FROM ${table} WHERE key = $1 AND ($2::text IS NULL OR lock_token = $2) RETURNING ${UNEXPIRED} AS live`,
     blocks: `SELECT (pg_relation_size($1::regclass) / current_setting('block_size')::int)::int AS blocks`,
     // By where rows lie, so that no index on the expiry is needed: one would cost every save and touch. Who sweeps
