@@ -41,11 +41,11 @@ export class StatementBatch<Item, Result> {
 
   private track<T>(statement: Promise<T>): Promise<T> {
     this.underWay++;
-    const next = () => {
+    const onEnd = () => {
       this.underWay--;
       this.sendNext();
     };
-    statement.then(next, next);
+    statement.then(onEnd, onEnd);
     return statement;
   }
 
