@@ -79,7 +79,7 @@ export class HttpSessionContext implements SessionContext, ResponseHandlers {
     }
     if (!this.active) {
       this.sent = this.cookie.read(this.req.headers);
-      this.active = new ActiveSession(this.manager, this.sent && this.sent.id);
+      this.active = new ActiveSession(this.manager, this.sent && this.sent.id, this.sent?.key);
       this.active.locking = this.locking ?? this.active.locking;
       this.hook = new ResponseHook(this.res, this);
       if (this.res.destroyed) {

@@ -4,6 +4,7 @@ import { sign, unsign } from 'cookie-signature';
 import type { IncomingHttpHeaders } from 'node:http';
 import { isCookiePath } from '../options/cookie-path.js';
 import type { ResolvedSessionOptions } from '../options/session-options.js';
+import { sessionKey } from '../session/session-id.js';
 import { SessionIdReader } from '../session/session-store.js';
 
 /** What the default `generateId` makes. */
@@ -18,6 +19,8 @@ const MAX_VERIFIED = 1000;
 /** What a request's cookie says. */
 export interface SentCookie {
   readonly id: string;
+  /** What storages know the id by. */
+  readonly key: string;
   /** `name=value` that binds to the same id, unless that has to be signed anew, with the first secret. */
   readonly pair: string | undefined;
 }
@@ -70,10 +73,12 @@ export class SessionCookie extends SessionIdReader {
     if (known) {
       return known;
     }
-    const sent = this.options.secrets.length > 0 ? this.unsign(value) : { id: value, pair: this.pair(value) };
-    if (!sent || !this.idShape.test(sent.id)) {
+    const found =
+      this.options.secrets.length > 0 ? this.unsign(value) : { id: value, pair: this.pair(value) };
+    if (!found || !this.idShape.test(found.id)) {
       return null;
     }
+    const sent: SentCookie = { ...found, key: sessionKey(found.id) };
     if (this.verified.size >= MAX_VERIFIED) {
       this.verified.clear();
     }
@@ -147,7 +152,7 @@ export class SessionCookie extends SessionIdReader {
     return found?.startsWith('"') && found.endsWith('"') ? found.slice(1, -1) : found;
   }
 
-  private unsign(value: string): SentCookie | undefined {
+  private unsign(value: string): Pick<SentCookie, 'id' | 'pair'> | undefined {
     const { secrets } = this.options;
     let decoded: string;
     try {

@@ -60,17 +60,19 @@ export class ActiveSession implements LockClient {
   /**
    * @param sentId the id that the client sent, well-formed, and signed if need be; null for a cookie that holds
    * no such id
+   * @param sentKey its key, if the caller knows it
    */
   constructor(
     private readonly manager: SessionManager,
     sentId?: string | null,
+    sentKey?: string,
   ) {
     this.stored = new StoredSession(manager);
     this.locking = manager.options.locking;
     this.missing = sentId === null;
     this.originalId = sentId ?? undefined;
     if (this.originalId !== undefined) {
-      this.setId(this.originalId);
+      this.setId(this.originalId, sentKey);
     }
   }
 
@@ -400,9 +402,9 @@ export class ActiveSession implements LockClient {
     return record.createdAt + this.manager.options.lifetimeMs > Date.now();
   }
 
-  private setId(id: string): void {
+  private setId(id: string, key = sessionKey(id)): void {
     this.currentId = id;
-    this.currentKey = sessionKey(id);
+    this.currentKey = key;
   }
 
   private ttl(): number {

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { SESSION_BACKEND, SessionDestroyedException, type Session } from 'nest-sessions';
 import { sessionKey } from '../../lib/session/session-id.js';
 import { FileLock } from '../../lib/storage/file/file-lock.js';
+import { SpareLocks } from '../../lib/storage/file/spare-locks.js';
 import { ADAPTERS, startApp, type TestApp } from '../support/app.js';
 import { inLong } from '../support/long.js';
 import {
@@ -233,13 +234,14 @@ describe('invariant 2, no resurrection: file lock', () => {
     const { storagePath } = await newStorage('file');
     const scratch = join(storagePath!, 'tmp');
     await mkdir(scratch);
-    const lockOf = (token: string) => new FileLock(join(storagePath!, 'lock'), scratch, { token, ms: 1000 });
+    const spares = new SpareLocks(scratch, 'test');
+    const lockOf = (token: string) => new FileLock(join(storagePath!, 'lock'), spares, { token, ms: 1000 });
     const [holder, thief] = [lockOf('holder'), lockOf('thief')];
     await holder.claim();
     await writeFile(holder.inside('made'), 'a record');
     expect(await thief.claim()).toBe(false);
     expect(await thief.claim(() => true)).toBe(true);
     expect(await readdir(thief.inside('.'))).toEqual([]);
-    expect(await holder.renew()).toBe(false);
+    expect(holder.renew()).toBe(false);
   });
 });

@@ -3,6 +3,18 @@ export function isErrno(error: unknown, ...codes: string[]): boolean {
   return codes.includes((error as NodeJS.ErrnoException)?.code ?? '');
 }
 
+/** As `unlessMissing`, for an operation that is done at once. */
+export function unlessMissingSync<T>(operation: () => T): T | undefined {
+  try {
+    return operation();
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) {
+      return undefined;
+    }
+    throw error;
+  }
+}
+
 /** Runs a file operation; a missing file is `undefined`, any other failure is thrown. */
 export async function unlessMissing<T>(operation: Promise<T>): Promise<T | undefined> {
   try {

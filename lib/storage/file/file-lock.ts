@@ -1,8 +1,9 @@
-import { mkdir, readdir, rename, rmdir, rm, stat, utimes } from 'node:fs/promises';
+import { readdirSync, renameSync, rmdirSync, rmSync, statSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Lease } from '../session-backend.js';
-import { isErrno, unlessMissing } from './file-errors.js';
+import { isErrno, unlessMissingSync } from './file-errors.js';
+import type { SpareLocks } from './spare-locks.js';
 
 /** Milliseconds: what a removal, or a sweep, may take with a session's lock in hand. */
 const REMOVAL_MS = 10_000;
@@ -21,17 +22,20 @@ const REMOVAL = 'removal-';
  *   is published late, not even by a rename that was under way.
  *
  * A baton's mtime is when it was claimed or renewed last.
+ *
+ * Its steps are done at once (`Sync`): each takes some microseconds on a local disk, and several times that, on two
+ * threads, when it is waited for.
  */
 export class FileLock {
   private readonly baton: string;
 
   /**
    * @param path the lock's folder
-   * @param scratch a folder on the same file system, for folders in the making
+   * @param spares folders on the same file system, to make a lock of
    */
   constructor(
     private readonly path: string,
-    private readonly scratch: string,
+    private readonly spares: SpareLocks,
     private readonly lease: Lease,
   ) {
     this.baton = join(path, batonName(lease));
@@ -50,65 +54,70 @@ export class FileLock {
    */
   async claim(mayRob: (holder: string) => boolean | Promise<boolean> = () => false): Promise<boolean> {
     for (;;) {
-      if (await this.claimFree()) {
+      if (this.claimFree()) {
         return true;
       }
-      const holder = await this.holder();
+      const holder = this.holder();
       if (holder === undefined) {
         continue; // released since
       }
       if (holder === batonName(this.lease)) {
         return true;
       }
-      if (!(await this.hasLapsed(holder)) && !(await mayRob(holder))) {
+      if (!this.hasLapsed(holder) && !(await mayRob(holder))) {
         return false;
       }
-      if (await this.steal(holder)) {
+      if (this.steal(holder)) {
         return true;
       }
     }
   }
 
   /** @returns whether this lease still holds the lock */
-  async renew(): Promise<boolean> {
+  renew(): boolean {
     const now = new Date();
-    return (await unlessMissing(utimes(this.baton, now, now).then(() => true))) ?? false;
+    return unlessMissingSync(() => (utimesSync(this.baton, now, now), true)) ?? false;
   }
 
-  /** Gives the lock back; does nothing if it was lost. */
-  async release(): Promise<void> {
+  /**
+   * Gives the lock back; does nothing if it was lost.
+   * @param isSure it cannot have lapsed: then it is kept for another session, whole. (A removal, which may have
+   * robbed it all the same, finds its lock gone, and begins again.)
+   */
+  release(isSure = false): void {
+    if (isSure && this.spares.keep(this.path, batonName(this.lease))) {
+      return;
+    }
     try {
-      await rmdir(this.baton);
+      rmdirSync(this.baton);
     } catch (error) {
       if (!isErrno(error, 'ENOENT')) {
         // Not empty: a failed write, or what a dead holder left.
-        await rm(this.baton, { recursive: true, force: true });
+        rmSync(this.baton, { recursive: true, force: true });
       }
     }
-    await this.removeIfEmpty();
+    this.removeIfEmpty();
   }
 
   /** Waits while a removal has the lock: for one whose lock was lost to it, the record is as good as gone. */
   async waitForRemoval(): Promise<void> {
     for (;;) {
-      const holder = await this.holder();
-      if (!holder || !isRemoval(holder) || (await this.hasLapsed(holder))) {
+      const holder = this.holder();
+      if (!holder || !isRemoval(holder) || this.hasLapsed(holder)) {
         return;
       }
       await sleep(1);
     }
   }
 
-  private async claimFree(): Promise<boolean> {
-    const made = join(this.scratch, this.lease.token);
+  private claimFree(): boolean {
+    const baton = batonName(this.lease);
+    const made = this.spares.take(baton);
     try {
-      // Not `recursive`: a storage that is gone must not come back empty.
-      await mkdir(made, { mode: 0o700 });
-      await mkdir(join(made, batonName(this.lease)), { mode: 0o700 });
-      await rename(made, this.path);
+      renameSync(made, this.path);
       return true;
     } catch (error) {
-      await rm(made, { recursive: true, force: true });
+      this.spares.putBack(made, baton);
       // EPERM: Windows renames onto no folder at all, not even an empty one.
       if (isErrno(error, 'ENOTEMPTY', 'EEXIST', 'EPERM')) {
         return false;
@@ -117,25 +126,25 @@ export class FileLock {
     }
   }
 
-  private async holder(): Promise<string | undefined> {
-    const [holder] = (await unlessMissing(readdir(this.path))) ?? [];
+  private holder(): string | undefined {
+    const [holder] = unlessMissingSync(() => readdirSync(this.path)) ?? [];
     if (holder === undefined) {
-      await this.removeIfEmpty();
+      this.removeIfEmpty();
     }
     return holder;
   }
 
-  private async hasLapsed(holder: string): Promise<boolean> {
-    const baton = await unlessMissing(stat(join(this.path, holder)));
+  private hasLapsed(holder: string): boolean {
+    const baton = statSync(join(this.path, holder), { throwIfNoEntry: false });
     const leaseMs = Number(holder.split('.')[1]);
     return (
       baton !== undefined && Date.now() - baton.mtimeMs > (Number.isFinite(leaseMs) ? leaseMs : this.lease.ms)
     );
   }
 
-  private async steal(holder: string): Promise<boolean> {
+  private steal(holder: string): boolean {
     try {
-      await rename(join(this.path, holder), this.baton);
+      renameSync(join(this.path, holder), this.baton);
     } catch (error) {
       if (isErrno(error, 'ENOENT')) {
         return false;
@@ -143,16 +152,16 @@ export class FileLock {
       throw error;
     }
     // A rename out of it may be under way, its path looked up before: it must find nothing to rename.
-    for (const name of (await unlessMissing(readdir(this.baton))) ?? []) {
-      await rm(this.inside(name), { force: true });
+    for (const name of unlessMissingSync(() => readdirSync(this.baton)) ?? []) {
+      rmSync(this.inside(name), { force: true });
     }
     // The baton still has the old holder's age: until this succeeds, it can be stolen in turn.
     return this.renew();
   }
 
-  private async removeIfEmpty(): Promise<void> {
+  private removeIfEmpty(): void {
     try {
-      await rmdir(this.path);
+      rmdirSync(this.path);
     } catch (error) {
       if (!isErrno(error, 'ENOENT', 'ENOTEMPTY', 'EEXIST', 'EPERM')) {
         throw error;

@@ -1,6 +1,16 @@
 import { Logger } from '@nestjs/common';
 import { randomBytes } from 'node:crypto';
-import { link, mkdir, open, readdir, rename, rm, stat, unlink, utimes, writeFile } from 'node:fs/promises';
+import {
+  closeSync,
+  fstatSync,
+  futimesSync,
+  openSync,
+  readFileSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { link, mkdir, readdir, rename, rm, stat, unlink, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type {
   Lease,
@@ -10,10 +20,11 @@ import type {
   SessionRecord,
   SessionWrite,
 } from '../session-backend.js';
-import { isErrno, unlessMissing } from './file-errors.js';
+import { isErrno, unlessMissing, unlessMissingSync } from './file-errors.js';
 import { FileLock, isRemoval, removalLease } from './file-lock.js';
 import { OwnerIndex } from './owner-index.js';
 import { formatSessionFile, parseSessionFile } from './session-file.js';
+import { SpareLocks } from './spare-locks.js';
 
 const PREFIX = 'session-';
 const LOCK_SUFFIX = '.lock';
@@ -26,17 +37,24 @@ const SWEEP_WIDTH = 16;
  * One file a session, `storagePath/ab/session-<key>`, for the processes of one host. A record is replaced by
  * a rename, so a reader sees the old one or the new one; its expiry is the file's mtime. CherryPy's
  * `FileSession`.
+ *
+ * What each request does is done at once (`Sync`), but for the rename of a save, for which ext4 goes to the disk: the
+ * folder is a local one, where the other steps take microseconds.
  */
 export class FileBackend implements SessionBackend {
   private readonly logger = new Logger('SessionFileBackend');
   private readonly root: string;
   private readonly scratch: string;
   private readonly owners: OwnerIndex;
+  private readonly spares: SpareLocks;
+  /** When a lease was got or renewed last, milliseconds since 1970. */
+  private readonly renewedAt = new WeakMap<Lease, number>();
 
   constructor(storagePath: string) {
     this.root = resolve(storagePath);
     this.scratch = join(this.root, 'tmp');
     this.owners = new OwnerIndex(join(this.root, 'owners'));
+    this.spares = new SpareLocks(this.scratch, randomToken());
   }
 
   /** Makes the folder, readable by this user alone. @throws if it cannot be made or written */
@@ -48,7 +66,7 @@ export class FileBackend implements SessionBackend {
   }
 
   async read(key: string): Promise<SessionRecord | undefined> {
-    return (await this.readFile(key)).record;
+    return this.readFile(key).record;
   }
 
   async lock(key: string, lease: Lease): Promise<SessionRecord | 'busy' | undefined> {
@@ -56,21 +74,22 @@ export class FileBackend implements SessionBackend {
     try {
       if (!(await lock.claim())) {
         // A lock may outlive its record, until it lapses.
-        return (await this.isStored(key)) ? 'busy' : undefined;
+        return this.isStored(key) ? 'busy' : undefined;
       }
     } catch (error) {
       if (
         isErrno(error, 'ENOENT') &&
-        !(await unlessMissing(stat(this.folderOf(key)))) &&
-        (await this.isPresent())
+        !statSync(this.folderOf(key), { throwIfNoEntry: false }) &&
+        this.isPresent()
       ) {
         return undefined; // no session of this folder was ever stored
       }
       throw error;
     }
+    this.renewedAt.set(lease, Date.now());
     let locked = false;
     try {
-      const { record, torn } = await this.readFile(key);
+      const { record, torn } = this.readFile(key);
       if (torn) {
         await this.setAside(key);
       }
@@ -78,28 +97,34 @@ export class FileBackend implements SessionBackend {
       return record;
     } finally {
       if (!locked) {
-        await lock.release();
+        lock.release(this.isSure(lease));
       }
     }
   }
 
   async renew(key: string, lease: Lease): Promise<boolean> {
-    return (await this.isStored(key)) && this.lockOf(key, lease).renew();
+    const renewed = this.isStored(key) && this.lockOf(key, lease).renew();
+    if (renewed) {
+      this.renewedAt.set(lease, Date.now());
+    }
+    return renewed;
   }
 
   async unlock(key: string, lease: Lease, ttl?: number): Promise<void> {
     const lock = this.lockOf(key, lease);
-    if (ttl !== undefined && (await lock.renew())) {
+    const isSure = this.isSure(lease);
+    if (ttl !== undefined && (isSure || lock.renew())) {
       await this.touch(key, ttl);
     }
-    await lock.release();
+    lock.release(isSure);
   }
 
   async touch(key: string, ttl: number): Promise<boolean> {
-    if (!(await this.isStored(key))) {
+    if (!this.isStored(key)) {
       return false;
     }
-    return (await unlessMissing(setExpiry(this.fileOf(key), ttl).then(() => true))) ?? false;
+    const expiresAt = new Date(Date.now() + ttl);
+    return unlessMissingSync(() => (utimesSync(this.fileOf(key), expiresAt, expiresAt), true)) ?? false;
   }
 
   async create(key: string, write: SessionWrite, lease?: Lease): Promise<boolean> {
@@ -111,6 +136,9 @@ export class FileBackend implements SessionBackend {
     if (lock && !(await lock.claim())) {
       return false;
     }
+    if (lease) {
+      this.renewedAt.set(lease, Date.now());
+    }
     const made = join(this.scratch, randomToken());
     let created = false;
     try {
@@ -120,7 +148,7 @@ export class FileBackend implements SessionBackend {
     } finally {
       await rm(made, { force: true });
       if (!created) {
-        await lock?.release();
+        lock?.release();
       }
     }
   }
@@ -131,7 +159,7 @@ export class FileBackend implements SessionBackend {
     lease: Lease,
     { unlock }: { unlock: boolean },
   ): Promise<boolean> {
-    if (!(await this.isStored(key))) {
+    if (!this.isStored(key)) {
       return false;
     }
     const lock = this.lockOf(key, lease);
@@ -149,9 +177,9 @@ export class FileBackend implements SessionBackend {
       throw error;
     }
     if (unlock) {
-      await lock.release();
-    } else {
-      await lock.renew();
+      lock.release(this.isSure(lease));
+    } else if (lock.renew()) {
+      this.renewedAt.set(lease, Date.now());
     }
     return true;
   }
@@ -183,7 +211,7 @@ export class FileBackend implements SessionBackend {
   }
 
   async close(): Promise<void> {
-    // Nothing stays open between calls.
+    this.spares.removeAll();
   }
 
   async count(): Promise<number> {
@@ -243,17 +271,22 @@ export class FileBackend implements SessionBackend {
   }
 
   private lockOf(key: string, lease: Lease): FileLock {
-    return new FileLock(this.fileOf(key) + LOCK_SUFFIX, this.scratch, lease);
+    return new FileLock(this.fileOf(key) + LOCK_SUFFIX, this.spares, lease);
+  }
+
+  /** Whether nobody can have taken the lock for a lapsed one, however the clock is read. */
+  private isSure(lease: Lease): boolean {
+    return Date.now() - (this.renewedAt.get(lease) ?? 0) < lease.ms / 2;
   }
 
   private async folders(): Promise<string[]> {
-    await this.isPresent();
+    this.isPresent();
     return (await readdir(this.root)).filter(name => name.length === 2);
   }
 
-  private async isStored(key: string): Promise<boolean> {
-    const stats = await unlessMissing(stat(this.fileOf(key)));
-    return stats ? stats.mtimeMs > Date.now() : !(await this.isPresent());
+  private isStored(key: string): boolean {
+    const stats = statSync(this.fileOf(key), { throwIfNoEntry: false });
+    return stats ? stats.mtimeMs > Date.now() : !this.isPresent();
   }
 
   /**
@@ -261,8 +294,8 @@ export class FileBackend implements SessionBackend {
    * empty folder, in which `open()` has made nothing.
    * @throws if it is not
    */
-  private async isPresent(): Promise<true> {
-    await stat(this.scratch);
+  private isPresent(): true {
+    statSync(this.scratch);
     return true;
   }
 
@@ -284,29 +317,35 @@ export class FileBackend implements SessionBackend {
   }
 
   private async writeRecord(path: string, key: string, write: SessionWrite): Promise<void> {
-    await writeFile(path, formatSessionFile(write), { mode: 0o600, flag: 'wx' });
-    await setExpiry(path, write.ttl);
+    const file = openSync(path, 'wx', 0o600);
+    try {
+      const expiresAt = new Date(Date.now() + write.ttl);
+      writeFileSync(file, formatSessionFile(write));
+      futimesSync(file, expiresAt, expiresAt);
+    } finally {
+      closeSync(file);
+    }
     if (write.owner !== undefined) {
       await this.owners.add(write.owner, key);
     }
   }
 
-  private async readFile(key: string): Promise<{ record?: SessionRecord; torn?: boolean }> {
-    const handle = await unlessMissing(open(this.fileOf(key), 'r'));
-    if (!handle) {
-      await this.isPresent();
+  private readFile(key: string): { record?: SessionRecord; torn?: boolean } {
+    const file = unlessMissingSync(() => openSync(this.fileOf(key), 'r'));
+    if (file === undefined) {
+      this.isPresent();
       return {};
     }
     try {
       // Of the open file, so that content and time belong together whatever is renamed meanwhile.
-      const { mtimeMs } = await handle.stat();
+      const { mtimeMs } = fstatSync(file);
       if (mtimeMs <= Date.now()) {
         return {};
       }
-      const record = parseSessionFile(await handle.readFile(), Math.round(mtimeMs));
+      const record = parseSessionFile(readFileSync(file), Math.round(mtimeMs));
       return record ? { record } : { torn: true };
     } finally {
-      await handle.close();
+      closeSync(file);
     }
   }
 
@@ -332,7 +371,7 @@ export class FileBackend implements SessionBackend {
     const file = this.fileOf(key);
     for (;;) {
       if (!(await unlessMissing(stat(file)))) {
-        await this.isPresent();
+        this.isPresent();
         return undefined;
       }
       const lock = this.lockOf(key, removalLease(randomToken()));
@@ -356,14 +395,14 @@ export class FileBackend implements SessionBackend {
           throw error;
         }
       } finally {
-        await lock.release();
+        lock.release();
       }
     }
   }
 
   /** As a save with this lease, but what takes the record's place is nothing. */
   private async removeHeld(key: string, lease: Lease): Promise<boolean> {
-    if (!(await this.isStored(key))) {
+    if (!this.isStored(key)) {
       return false;
     }
     const lock = this.lockOf(key, lease);
@@ -378,7 +417,7 @@ export class FileBackend implements SessionBackend {
       throw error;
     }
     await unlessMissing(unlink(dead));
-    await lock.release();
+    lock.release(this.isSure(lease));
     return true;
   }
 
@@ -420,11 +459,6 @@ async function inParallel<T>(items: T[], step: (item: T) => Promise<void>): Prom
     }
   };
   await Promise.all(Array.from({ length: SWEEP_WIDTH }, worker));
-}
-
-async function setExpiry(path: string, ttl: number): Promise<void> {
-  const expiresAt = new Date(Date.now() + ttl);
-  await utimes(path, expiresAt, expiresAt);
 }
 
 const randomToken = (): string => randomBytes(16).toString('base64url');
