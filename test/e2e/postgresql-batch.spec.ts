@@ -112,6 +112,13 @@ describe('postgresql: what many sessions ask for at one time', () => {
     );
     expect(saved).toEqual(keys.map(() => true));
     expect(await times(N, dataOf)).toEqual(keys.map((_, index) => textOf(index)));
+    const { rows } = await client.query(
+      `SELECT json_typeof(data) AS type, count(*)::int FROM ${table} GROUP BY 1`,
+    );
+    expect(Object.fromEntries(rows.map(({ type, count }) => [type, count]))).toEqual({
+      object: (N / 10) * 9, // where SQL can look into it
+      string: N / 10,
+    });
   });
 
   it('a statement that waits for a row holds up no others', async () => {
