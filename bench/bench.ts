@@ -3,9 +3,10 @@ import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { startMemcachedServer, startPostgresqlServer } from '../test/support/servers.js';
 import { runLoad, Server } from './bench-server.js';
-import { CONTENDERS, OWN, STORAGES, type Contender } from './contenders.js';
-import { SIZES, type Size } from './data.js';
-import { median, saveRun, type Result } from './results.js';
+import { CONTENDERS, STORAGES, type Contender } from './contenders.js';
+import { OWN, SIZES, type Size } from './data.js';
+import { median } from './median.js';
+import { saveRun, type Result } from './results.js';
 
 const CONNECTIONS = 50;
 /** Requests that each contender answers before it is measured, in seconds of load. */

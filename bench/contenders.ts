@@ -3,6 +3,7 @@ import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { createRequire } from 'node:module';
 import { SessionsModule, type SessionModuleOptions } from 'nest-sessions';
+import { OWN } from './data.js';
 import { FloorController, OwnController, PeerController } from './controllers.js';
 
 /** The packages under test live in a folder of their own, so that nobody who works on this one installs them. */
@@ -27,8 +28,6 @@ export interface Contender {
   /** The peer's package; none: this one, or Nest alone. */
   peer?: string;
 }
-
-export const OWN = 'nest-sessions';
 
 export const CONTENDERS: Contender[] = [
   { name: 'Nest alone', adapter: 'express' },

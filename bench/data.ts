@@ -1,3 +1,6 @@
+/** How this package is called among the contenders. */
+export const OWN = 'nest-sessions';
+
 /** What every contender keeps in a session: a user object and a cart. */
 export interface ShopSession {
   user?: { id: number; name: string; email: string; roles: string[] };

@@ -6,6 +6,7 @@ import { promisify } from 'node:util';
 import { sessionKey } from '../lib/session/session-id.js';
 import { RamBackend } from '../lib/storage/ram/ram.backend.js';
 import { makeCart, makeUser, SIZES } from './data.js';
+import { Table } from './results.js';
 
 /**
  * The heap that a session of 1 KiB takes in RAM, and how long a sweep of this package holds the event loop up.
@@ -16,17 +17,16 @@ const HOUR = 3_600_000;
 const STORES = ['nest-sessions', 'express-session MemoryStore', 'memorystore'];
 
 const [, , name] = process.argv;
-if (name === undefined) {
-  console.log(
-    `| store | bytes of heap a session, of ${SESSIONS} | longest stall of the event loop in a sweep |`,
-  );
-  console.log('| --- | --- | --- |');
+if (name === undefined || name === '--save') {
+  const table = new Table('Memory');
+  table.add('store', `bytes of heap a session, of ${SESSIONS}`, 'longest stall of the event loop in a sweep');
   for (const store of STORES) {
     const flags = ['--expose-gc', '--max-old-space-size=12288'];
     const args = [...flags, fileURLToPath(import.meta.url), store];
     const { stdout } = await promisify(execFile)(process.execPath, args);
-    process.stdout.write(stdout);
+    table.add(...(JSON.parse(stdout) as string[]));
   }
+  table.end();
 } else {
   const before = heap();
   const { add, sweep } = makeStore(name);
@@ -36,7 +36,7 @@ if (name === undefined) {
   const bytes = Math.round((heap() - before) / SESSIONS);
   await add(SESSIONS); // a store that nothing uses any more would have been collected
   const stall = sweep && `${(await longestStall(sweep)).toFixed(0)} ms`;
-  console.log(`| ${name} | ${bytes} | ${stall ?? ''} |`);
+  process.stdout.write(JSON.stringify([name, bytes, stall ?? '']));
   process.exit();
 }
 

@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { Table } from './results.js';
 
 /** Unpacked bytes, and packages that an install brings along, of this package and its peers. */
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '../../..');
@@ -53,20 +54,21 @@ const sizeOf = (folder: string): number =>
 
 const kib = (bytes: number): string => `${Math.round(bytes / 1024)} KiB`;
 
-console.log('| package | unpacked | with its dependencies | dependencies |');
-console.log('| --- | --- | --- | --- |');
+const table = new Table('Packages');
+table.add('package', 'unpacked', 'with its dependencies', 'dependencies');
 const { stdout } = await promisify(execFile)('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], {
   cwd: ROOT,
 });
 const [{ unpackedSize, name }] = JSON.parse(stdout);
 const own = [...dependencies(ROOT)];
 const ownTotal = unpackedSize + own.reduce((sum, folder) => sum + sizeOf(folder), 0);
-console.log(`| ${name} | ${kib(unpackedSize)} | ${kib(ownTotal)} | ${own.length} |`);
+table.add(name, kib(unpackedSize), kib(ownTotal), own.length);
 for (const names of NAMES) {
   const folders = names.map(each => join(PEERS, 'node_modules', each));
   const all = new Set(folders);
   folders.forEach(folder => dependencies(folder, all));
   const total = [...all].reduce((sum, folder) => sum + sizeOf(folder), 0);
   const alone = folders.reduce((sum, folder) => sum + sizeOf(folder), 0);
-  console.log(`| ${names.join(' + ')} | ${kib(alone)} | ${kib(total)} | ${all.size - folders.length} |`);
+  table.add(names.join(' + '), kib(alone), kib(total), all.size - folders.length);
 }
+table.end();

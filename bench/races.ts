@@ -2,6 +2,7 @@ import { get } from 'node:http';
 import { startMemcachedServer, startPostgresqlServer } from '../test/support/servers.js';
 import { Server } from './bench-server.js';
 import { CONTENDERS, type Contender } from './contenders.js';
+import { Table } from './results.js';
 
 /** CherryPy's test: clients that each change one session, one request after the other. */
 const CLIENTS = 5;
@@ -58,8 +59,8 @@ const contenders = CONTENDERS.filter(({ storage }) => storage !== undefined);
 const [postgresql, memcached] = await Promise.all([startPostgresqlServer(), startMemcachedServer()]);
 const places = { postgresqlUrl: postgresql.url, memcachedServers: memcached.address };
 const expected = CLIENTS * ROUNDS + 1;
-console.log(`| storage | package | updates kept of ${expected} | sessions revived of ${LOGOUTS} |`);
-console.log('| --- | --- | --- | --- |');
+const table = new Table('Races');
+table.add('storage', 'package', `updates kept of ${expected}`, `sessions revived of ${LOGOUTS}`);
 try {
   for (const contender of contenders) {
     await race(contender);
@@ -67,12 +68,13 @@ try {
 } finally {
   await Promise.all([postgresql.close(), memcached.close()]);
 }
+table.end();
 
 async function race(contender: Contender): Promise<void> {
   const server = await Server.start(contender, CONTENDERS.indexOf(contender), places);
   try {
     const [kept, revived] = [await keptUpdates(server), await revivedSessions(server)];
-    console.log(`| ${contender.storage} | ${contender.name} | ${kept} | ${revived} |`);
+    table.add(contender.storage, contender.name, kept, revived);
   } finally {
     await server.stop();
   }

@@ -1,7 +1,10 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { OWN, type Adapter } from './contenders.js';
+import type { Adapter } from './contenders.js';
+import { OWN } from './data.js';
+import { median } from './median.js';
+import { formatSummary } from './summary.js';
 
 export interface Result {
   storage: string;
@@ -20,22 +23,66 @@ export interface Run {
   results: Result[];
 }
 
-const FOLDER = resolve(fileURLToPath(import.meta.url), '../../..');
-const NUMBERS = join(FOLDER, 'results.json');
-
-export function median(values: number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+/** What bench/results.json keeps: the last run of each major version of Node, and the last tables of the other scripts. */
+interface Saved {
+  runs: Record<string, Run>;
+  tables: Record<string, string[]>;
 }
 
-/** Keeps the numbers of a run in bench/results.json, one of each major version of Node, and writes bench/results.md. */
+const ROOT = resolve(fileURLToPath(import.meta.url), '../../../..');
+const NUMBERS = join(ROOT, 'bench/results.json');
+const README = join(ROOT, 'README.md');
+
+/** Keeps the numbers of a run, instead of those of the last one of the same storages on the same major version of Node. */
 export function saveRun(run: Run): void {
-  const runs: Record<string, Run> = existsSync(NUMBERS) ? JSON.parse(readFileSync(NUMBERS, 'utf8')) : {};
-  runs[run.versions.node!.split('.')[0]!] = run;
-  writeFileSync(NUMBERS, `${JSON.stringify(runs, undefined, 1)}\n`);
-  const sections = Object.values(runs).map(formatRun);
-  writeFileSync(join(FOLDER, 'results.md'), `${INTRODUCTION}\n${sections.join('\n')}`);
+  save(saved => {
+    const major = run.versions.node!.split('.')[0]!;
+    const measured = new Set(run.results.map(({ storage }) => storage));
+    const kept = (saved.runs[major]?.results ?? []).filter(({ storage }) => !measured.has(storage));
+    saved.runs[major] = { ...run, results: [...kept, ...run.results] };
+  });
+}
+
+/** Prints the lines of a table as they come; with `--save`, keeps them. */
+export class Table {
+  private readonly lines: string[] = [];
+
+  constructor(private readonly title: string) {}
+
+  add(...cells: unknown[]): void {
+    const line = `| ${cells.join(' | ')} |`;
+    console.log(line);
+    this.lines.push(line);
+    if (this.lines.length === 1) {
+      this.add(...cells.map(() => '---'));
+    }
+  }
+
+  end(): void {
+    if (process.argv.includes('--save')) {
+      save(saved => {
+        saved.tables[`${this.title}, Node ${process.versions.node.split('.')[0]}`] = this.lines;
+      });
+    }
+  }
+}
+
+/** Changes bench/results.json, and writes what is made of it: bench/results.md, and the table in the README. */
+function save(change: (saved: Saved) => void): void {
+  const saved: Saved = existsSync(NUMBERS)
+    ? JSON.parse(readFileSync(NUMBERS, 'utf8'))
+    : { runs: {}, tables: {} };
+  change(saved);
+  writeFileSync(NUMBERS, `${JSON.stringify(saved, undefined, 1)}\n`);
+  const runs = Object.values(saved.runs).map(formatRun);
+  const tables = Object.entries(saved.tables).map(([title, lines]) => `## ${title}\n\n${lines.join('\n')}\n`);
+  writeFileSync(join(ROOT, 'bench/results.md'), [INTRODUCTION, ...runs, ...tables].join('\n'));
+  const readme = readFileSync(README, 'utf8');
+  const table = `<!-- bench -->\n\n${formatSummary(saved.runs)}\n<!-- /bench -->`;
+  writeFileSync(
+    README,
+    readme.replace(/<!-- bench -->[^]*<!-- \/bench -->/, () => table),
+  );
 }
 
 const INTRODUCTION = `# Results of the bench

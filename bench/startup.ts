@@ -2,13 +2,14 @@ import 'reflect-metadata';
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { median } from './results.js';
+import { median } from './median.js';
+import { Table } from './results.js';
 
 /** What this package adds to the start of a Nest application: each start is a process of its own, in turns. */
 const STARTS = 15;
 
 const [, , mode] = process.argv;
-if (mode === undefined) {
+if (mode === undefined || mode === '--save') {
   const taken: Record<string, number[]> = { 'Nest alone': [], 'with nest-sessions': [] };
   for (let round = 0; round < STARTS; round++) {
     for (const [name, values] of Object.entries(taken)) {
@@ -17,10 +18,10 @@ if (mode === undefined) {
     }
   }
   const [alone, withSessions] = Object.values(taken).map(median) as [number, number];
-  console.log(
-    `start of a Nest application: ${alone.toFixed(0)} ms alone, ${withSessions.toFixed(0)} ms with sessions`,
-  );
-  console.log(`ratio ${(withSessions / alone).toFixed(2)}`);
+  const table = new Table('Start of a Nest application');
+  table.add('milliseconds alone', 'with nest-sessions', 'ratio');
+  table.add(alone.toFixed(0), withSessions.toFixed(0), (withSessions / alone).toFixed(2));
+  table.end();
 } else {
   const { NestFactory } = await import('@nestjs/core');
   class AppModule {}
