@@ -41,6 +41,7 @@ export const CONTENDERS: Contender[] = [
   { name: 'session-file-store', adapter: 'express', storage: 'file', peer: 'session-file-store' },
   { name: OWN, adapter: 'express', storage: 'postgresql' },
   { name: 'connect-pg-simple', adapter: 'express', storage: 'postgresql', peer: 'connect-pg-simple' },
+  { name: 'connect-typeorm', adapter: 'express', storage: 'postgresql', peer: 'connect-typeorm' },
   { name: OWN, adapter: 'express', storage: 'memcached' },
   { name: 'connect-memjs', adapter: 'express', storage: 'memcached', peer: 'connect-memjs' },
   { name: 'connect-memcached', adapter: 'express', storage: 'memcached', peer: 'connect-memcached' },
@@ -84,7 +85,7 @@ export async function createApp(contender: Contender, places: Places): Promise<I
         resave: false,
         saveUninitialized: false,
         cookie: { maxAge: HOUR },
-        store: peerStore(peer, session, places),
+        store: await peerStore(peer, session, places),
       }),
     );
   }
@@ -107,7 +108,7 @@ function ownOptions(storage: Storage, places: Places): SessionModuleOptions {
 }
 
 /** Each as its documentation sets it up for production. */
-function peerStore(peer: string, session: unknown, places: Places): unknown {
+async function peerStore(peer: string, session: unknown, places: Places): Promise<unknown> {
   switch (peer) {
     case 'memorystore':
       return new (requirePeer(peer)(session))({ checkPeriod: 24 * HOUR });
@@ -118,6 +119,30 @@ function peerStore(peer: string, session: unknown, places: Places): unknown {
         conString: places.postgresqlUrl,
         createTableIfMissing: true,
       });
+    case 'connect-typeorm': {
+      const { DataSource, EntitySchema } = requirePeer('typeorm');
+      const entity = new EntitySchema({
+        name: 'typeorm_session',
+        columns: {
+          id: { type: 'varchar', length: 255, primary: true },
+          expiredAt: { type: 'bigint' },
+          json: { type: 'text' },
+          destroyedAt: { type: 'timestamp', nullable: true, deleteDate: true },
+        },
+        indices: [{ columns: ['expiredAt'] }],
+      });
+      const source = new DataSource({
+        type: 'postgres',
+        url: places.postgresqlUrl,
+        entities: [entity],
+        synchronize: true,
+      });
+      const { manager } = await source.initialize();
+      const { TypeormStore } = requirePeer(peer);
+      return new TypeormStore({ cleanupLimit: 2, limitSubquery: false, ttl: 86_400 }).connect(
+        manager.getRepository(entity),
+      );
+    }
     case 'connect-memjs':
       return new (requirePeer(peer)(session))({ servers: [places.memcachedServers], prefix: 'memjs:' });
     case 'connect-memcached':
