@@ -75,6 +75,18 @@ export function describeLocks({ name, open }: BackendUnderTest): void {
         expect(await two.lock(key, newLease())).toMatchObject({ data: '1' });
       });
 
+      it('a lease that was given back, or came too late for a create(), moves no expiresAt with its unlock', async () => {
+        const early = newLease();
+        await one.create(key, writeOf('1', { ttl: 60_000 }), early);
+        await one.unlock(key, early);
+        const late = newLease();
+        expect(await one.create(key, writeOf('2'), late)).toBe(false);
+        const before = (await one.read(key))!.expiresAt;
+        await one.unlock(key, early, 3_600_000);
+        await one.unlock(key, late, 3_600_000);
+        expect((await two.read(key))!.expiresAt).toBe(before);
+      });
+
       it('does not mind an unlock or a renewal of what is not there', async () => {
         await one.unlock(key, newLease());
         await one.unlock(key, newLease(), LONG);

@@ -112,11 +112,10 @@ export class FileBackend implements SessionBackend {
 
   async unlock(key: string, lease: Lease, ttl?: number): Promise<void> {
     const lock = this.lockOf(key, lease);
-    const isSure = this.isSure(lease);
-    if (ttl !== undefined && (isSure || lock.renew())) {
+    if (ttl !== undefined && lock.renew()) {
       await this.touch(key, ttl);
     }
-    lock.release(isSure);
+    lock.release(this.isSure(lease));
   }
 
   async touch(key: string, ttl: number): Promise<boolean> {
@@ -274,7 +273,7 @@ export class FileBackend implements SessionBackend {
     return new FileLock(this.fileOf(key) + LOCK_SUFFIX, this.spares, lease);
   }
 
-  /** Whether nobody can have taken the lock for a lapsed one, however the clock is read. */
+  /** Whether nobody can have taken the lock for a lapsed one; it may be given back, or removed, all the same. */
   private isSure(lease: Lease): boolean {
     return Date.now() - (this.renewedAt.get(lease) ?? 0) < lease.ms / 2;
   }
