@@ -125,7 +125,7 @@ function versionsOfPackages(): Record<string, string> {
   ]);
   const theirs = Object.keys(peers).map(name => [name, 'bench/peers/node_modules']);
   return Object.fromEntries(
-    [...own, ...theirs].map(([name, folder]) => {
+    [...theirs, ...own].map(([name, folder]) => {
       const manifest = readFileSync(new URL(`${folder}/${name}/package.json`, root), 'utf8');
       return [name, JSON.parse(manifest).version];
     }),
