@@ -59,7 +59,7 @@ export function postgresqlStatements(table: string): PostgresqlStatements {
   const HELD = `WHERE key = $1 AND lock_token = $2 AND ${UNEXPIRED}`;
   return {
     read: `SELECT ${RECORD} FROM ${table} WHERE key = $1 AND ${UNEXPIRED}`,
-    readMany: `SELECT key, ${RECORD} FROM ${table} WHERE key = ANY($1::text[]) AND ${UNEXPIRED}`,
+    readMany: `SELECT key, ${RECORD} FROM unnest($1::text[]) AS asked (a_key) JOIN ${table} ON key = a_key WHERE ${UNEXPIRED}`,
     lock: LOCK,
     // Parallel arrays, an entry a session.
     lockMany: `UPDATE ${table} SET lock_token = a_token, locked_until = ${leaseFromNow('a_ms')}
