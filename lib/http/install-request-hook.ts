@@ -45,7 +45,7 @@ export function installRequestHook(host: HttpAdapterHost, middleware: SessionMid
 }
 
 /**
- * Ahead of Express' router, in which a middleware takes a tenth of the time of a request without a session.
+ * Ahead of Express' router, in which a middleware takes up to 7 % of the time of a request without a session.
  * @returns false if this is not possible
  */
 function initBeforeExpress(app: ExpressLike, { use }: SessionMiddleware): boolean {

@@ -24,7 +24,7 @@ type Method = 'writeHead' | 'flushHeaders' | 'write' | 'end';
 export class ResponseHook {
   private state: 'open' | 'waiting' | 'sent' | 'replaced' = 'open';
   private isStream = false;
-  private queue: [Method, unknown[]][] = [];
+  private readonly queue: [Method, unknown[]][] = [];
   private readonly originals: Record<Method, (...args: any[]) => any>;
 
   constructor(

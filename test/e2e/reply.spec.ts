@@ -30,6 +30,11 @@ class PleasedFilter implements ExceptionFilter {
 
 let breakStorage: () => Promise<void>;
 
+async function changeInVain(session: Session): Promise<void> {
+  session.set('mark', 'changed');
+  await breakStorage();
+}
+
 @Controller()
 class ReplyController {
   @Get('begin')
@@ -40,32 +45,28 @@ class ReplyController {
 
   @Get('value')
   async value(@Session() session: Session): Promise<object> {
-    session.set('mark', 'changed');
-    await breakStorage();
+    await changeInVain(session);
     return {};
   }
 
   @Get('caught')
   @UseFilters(PleasedFilter)
   async caught(@Session() session: Session): Promise<object> {
-    session.set('mark', 'changed');
-    await breakStorage();
+    await changeInVain(session);
     return {};
   }
 
   @Get('thrown')
   @UseFilters(PleasedFilter)
   async thrown(@Session() session: Session): Promise<never> {
-    session.set('mark', 'changed');
-    await breakStorage();
+    await changeInVain(session);
     throw new Error('the handler failed');
   }
 
   @Get('teapot')
   @HttpCode(418)
   async teapot(@Session() session: Session): Promise<object> {
-    session.set('mark', 'changed');
-    await breakStorage();
+    await changeInVain(session);
     return {};
   }
 }

@@ -44,7 +44,12 @@ export class SpareLocks {
     const made = this.newPath();
     // Not `recursive`: a storage that is gone must not come back empty.
     mkdirSync(made, { mode: 0o700 });
-    mkdirSync(join(made, baton), { mode: 0o700 });
+    try {
+      mkdirSync(join(made, baton), { mode: 0o700 });
+    } catch (error) {
+      rmSync(made, { recursive: true, force: true }); // a full disk: nothing is to be left there
+      throw error;
+    }
     return made;
   }
 
