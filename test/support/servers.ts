@@ -1,7 +1,8 @@
 import { execFile, execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { chown, mkdtemp, rm } from 'node:fs/promises';
-import { connect, createServer, type AddressInfo } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -43,7 +44,7 @@ export async function startPostgresqlServer(settings: string[] = []): Promise<Te
   const url = `postgres://test@127.0.0.1:${port}/postgres`;
   const server = new ServerProcess(
     port,
-    () => spawn(join(bin, 'postgres'), args, { ...account, stdio: 'ignore' }),
+    () => spawn(join(bin, 'postgres'), args, { ...account, stdio: ['ignore', 'ignore', 'pipe'] }),
     () => postgresqlAnswers(url),
     folder,
   );
@@ -60,7 +61,7 @@ export async function startMemcachedServer(args: string[] = []): Promise<TestSer
     port,
     () =>
       spawn(join(bin, 'memcached'), ['-l', '127.0.0.1', '-p', String(port), '-m', '256', ...user, ...args], {
-        stdio: 'ignore',
+        stdio: ['ignore', 'ignore', 'pipe'],
       }),
     () => memcachedAnswers(port),
   );
@@ -70,23 +71,38 @@ export async function startMemcachedServer(args: string[] = []): Promise<TestSer
 
 class ServerProcess implements TestServer {
   process: ChildProcess | undefined;
+  private stderr = '';
 
   constructor(
     readonly port: number,
-    private readonly launch: () => ChildProcess,
+    private readonly spawn: () => ChildProcess,
     private readonly answers: () => Promise<boolean>,
     private readonly folder?: string,
   ) {}
 
   async start(): Promise<void> {
-    this.process = this.launch();
+    const isRestart = this.process !== undefined;
     const deadline = Date.now() + 30_000;
+    let process = this.launch();
     while (!(await this.answers())) {
-      if (Date.now() > deadline || this.process.exitCode !== null) {
-        throw new Error(`The server on port ${this.port} did not start (exit code ${this.process.exitCode})`);
+      const hasEnded = process.exitCode !== null;
+      if (Date.now() > deadline || (hasEnded && !isRestart)) {
+        throw new Error(`The server on port ${this.port} did not start: ${this.stderr.slice(-2000)}`);
+      }
+      if (hasEnded) {
+        // The processes of a PostgreSQL that was killed hold its shared memory until their statements end.
+        await sleep(50);
+        process = this.launch();
       }
       await sleep(5);
     }
+  }
+
+  private launch(): ChildProcess {
+    this.stderr = '';
+    this.process = this.spawn();
+    this.process.stderr!.on('data', data => (this.stderr += data));
+    return this.process;
   }
 
   async kill(signal: NodeJS.Signals = 'SIGQUIT'): Promise<void> {
@@ -152,13 +168,23 @@ export function memcachedStats(port: number): Promise<string> {
   });
 }
 
+/**
+ * A free port that the system does not give away by itself (Linux does so from 32768 on): while a server is down,
+ * some connection's own end could take its port.
+ */
 export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
+  for (;;) {
+    const port = 20_000 + randomInt(12_000);
+    const server = createServer().listen(port, '127.0.0.1');
+    try {
+      await once(server, 'listening');
+    } catch {
+      continue;
+    }
+    server.close();
+    await once(server, 'close');
+    return port;
+  }
 }
 
 function accountOf(name: string): { uid: number; gid: number } {
