@@ -1,5 +1,6 @@
 import { types } from 'node:util';
 import { SessionSerializationException } from '../exceptions/session.exception.js';
+import { MAX_DEPTH, plainCopy } from './plain-json.js';
 import type { SessionSerializer } from './session-options.js';
 
 /**
@@ -11,7 +12,7 @@ import type { SessionSerializer } from './session-options.js';
 export const jsonPlusSerializer: SessionSerializer = {
   stringify(data) {
     try {
-      return JSON.stringify(isClean(data, 0) ? data : new Encoder().encode(data));
+      return JSON.stringify(plainCopy(data) ?? new Encoder().encode(data));
     } catch (error) {
       if (error instanceof RangeError) {
         throw new SessionSerializationException('data', 'is nested too deeply', { cause: error });
@@ -44,45 +45,6 @@ const TYPED_ARRAYS = {
   BigUint64Array,
 };
 type TypedArrayName = keyof typeof TYPED_ARRAYS;
-
-/** Levels. What is written must be readable, and the reader may have less of the stack left. */
-const MAX_DEPTH = 500;
-
-/** Whether JSON keeps all of it. Most data is clean, and this look at it takes half the time that encoding does. */
-function isClean(value: unknown, depth: number): boolean {
-  switch (typeof value) {
-    case 'string':
-    case 'boolean':
-      return true;
-    case 'number':
-      return Number.isFinite(value) && !Object.is(value, -0);
-    case 'object':
-      return value === null || (depth < MAX_DEPTH && isCleanObject(value, depth + 1));
-    default:
-      return false;
-  }
-}
-
-function isCleanObject(value: object, depth: number): boolean {
-  const prototype: object | null = Object.getPrototypeOf(value);
-  if (prototype === Array.prototype && Array.isArray(value)) {
-    for (let index = 0; index < value.length; index++) {
-      if (!isClean(value[index], depth)) {
-        return false;
-      }
-    }
-    return true;
-  }
-  if (prototype !== Object.prototype || Object.getOwnPropertySymbols(value).length > 0) {
-    return false;
-  }
-  for (const key of Object.keys(value)) {
-    if (key === '$type' || !isClean((value as Record<string, unknown>)[key], depth)) {
-      return false;
-    }
-  }
-  return true;
-}
 
 const tagged = (type: string, value?: unknown) => ({ $type: type, value });
 

@@ -40,6 +40,8 @@ export class ActiveSession implements LockClient {
   private currentKey: string | undefined;
   private readonly startedAt = Date.now();
   private loading: Promise<void> | undefined;
+  /** What a read-only load found, until it is frozen. Others may have the same objects. */
+  private found: Values | undefined;
   private frozen: Session | undefined;
   /** Only ever taken with `readOnly`: then `values` is not filled, and a touch is not due at each request. */
   private onlyRead = true;
@@ -126,10 +128,8 @@ export class ActiveSession implements LockClient {
   /** The frozen view of the data as it is stored. */
   get readOnlySession(): Session {
     if (!this.frozen) {
-      // Read for this alone, the values are handed over, as they are frozen now; otherwise a copy.
-      const values = this.onlyRead ? this.values : this.parseStored();
-      this.values = this.onlyRead ? {} : this.values;
-      this.frozen = new ReadOnlySessionDict(this, values);
+      this.frozen = new ReadOnlySessionDict(this, this.found ?? this.parseStored({ shared: true }));
+      this.found = undefined;
     }
     return this.frozen;
   }
@@ -224,6 +224,7 @@ export class ActiveSession implements LockClient {
   /** Forgets a session whose record was removed; what is written from now on is a new session's. */
   markDestroyed(): void {
     this.stored.forget();
+    this.found = undefined;
     replaceValues(this.values, {});
     this.owner = undefined;
     this.ownTimeout = undefined;
@@ -326,10 +327,11 @@ export class ActiveSession implements LockClient {
   private async loadNext(readOnly: boolean): Promise<void> {
     if (!this.loaded) {
       if (this.originalId !== undefined) {
-        await this.loadStored(!readOnly && this.locking !== 'explicit');
+        await this.loadStored(readOnly);
       }
       this.loaded = true;
     } else if (!readOnly && this.onlyRead) {
+      this.found = undefined;
       this.values = this.parseStored();
     }
     this.onlyRead &&= readOnly;
@@ -338,13 +340,21 @@ export class ActiveSession implements LockClient {
     }
   }
 
-  private async loadStored(locked: boolean): Promise<void> {
-    const exists = await (locked ? this.stored.acquire(this.key, this.wait()) : this.stored.read(this.key));
+  private async loadStored(readOnly: boolean): Promise<void> {
+    const isLocked = !readOnly && this.locking !== 'explicit';
+    const exists = await (isLocked ? this.stored.acquire(this.key, this.wait()) : this.stored.read(this.key));
     const { record } = this.stored;
-    const values = exists && this.isAlive(record!) ? this.manager.parse(this.key, record!) : undefined;
+    const values =
+      exists && this.isAlive(record!)
+        ? this.manager.parse(this.key, record!, { shared: readOnly })
+        : undefined;
     if (values) {
       this.isNew = false;
-      this.values = values;
+      if (readOnly) {
+        this.found = values;
+      } else {
+        this.values = values;
+      }
       this.owner = record!.owner;
       this.ownTimeout = record!.timeout;
     } else {
@@ -386,9 +396,9 @@ export class ActiveSession implements LockClient {
     return this.isStored && !this.locked && !this.committed && this.locking !== 'explicit';
   }
 
-  private parseStored(): Values {
+  private parseStored(options?: { shared: boolean }): Values {
     const { record } = this.stored;
-    return (record && this.manager.parse(this.key, record)) ?? {};
+    return (record && this.manager.parse(this.key, record, options)) ?? {};
   }
 
   /** @param timeout seconds; default: the option's */
@@ -412,7 +422,8 @@ export class ActiveSession implements LockClient {
   }
 
   private serialize(): string {
-    return this.manager.options.serializer.stringify(this.values);
+    const { record } = this.stored;
+    return this.manager.codec.stringify(this.values, record && this.key, record?.data);
   }
 
   /** Whether the application cannot have changed anything: it never had the data in hand. */

@@ -4,6 +4,7 @@ import type { ResolvedSessionOptions } from '../options/session-options.js';
 import { GuardedBackend } from '../storage/guarded-backend.js';
 import { LockQueue } from '../storage/lock-queue.js';
 import type { SessionBackend, SessionRecord } from '../storage/session-backend.js';
+import { SessionCodec } from './session-codec.js';
 
 /** A hundred years, in milliseconds: cookies, and dates at all, do not reach for ever. */
 const MAX_TTL = 100 * 365 * 24 * 60 * 60_000;
@@ -15,6 +16,7 @@ const CLOSE_POLL = 10;
 export class SessionManager {
   readonly backend: GuardedBackend;
   readonly locks: LockQueue;
+  readonly codec: SessionCodec;
   private readonly logger = new Logger('Sessions');
   private readonly pending = new Set<Promise<unknown>>();
 
@@ -24,12 +26,16 @@ export class SessionManager {
   ) {
     this.backend = new GuardedBackend(backend, options.debug);
     this.locks = new LockQueue(this.backend, options.leaseMs);
+    this.codec = new SessionCodec(options.serializer);
   }
 
-  /** The record's data as an object, or undefined if it cannot be read: then the session counts as missing. */
-  parse(key: string, record: SessionRecord): Record<string, unknown> | undefined {
+  /**
+   * The record's data as an object, or undefined if it cannot be read: then the session counts as missing.
+   * @param options.shared other requests may get the same objects: the caller freezes them before anyone sees them
+   */
+  parse(key: string, { data }: SessionRecord, { shared = false } = {}): Record<string, unknown> | undefined {
     try {
-      return this.options.serializer.parse(record.data);
+      return this.codec.parse(key, data, shared);
     } catch (error) {
       this.logger.warn(`The data of session ${key} cannot be read, it counts as missing: ${String(error)}`);
       return undefined;
