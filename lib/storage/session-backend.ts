@@ -23,7 +23,7 @@ export interface SessionWrite {
   ttl: number;
 }
 
-/** A claim on one key's lock: who claims, and for how long without a renewal. */
+/** A claim on one key's lock: who claims, and for how long without a renewal. Only ever used by one backend object. */
 export interface Lease {
   /** Unique; characters A-Z a-z 0-9 _ - only. */
   readonly token: string;

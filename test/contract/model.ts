@@ -113,6 +113,9 @@ const command = <T>(
   act: (args: T, model: Model, real: Real) => Promise<void>,
 ) => args.map(value => new Command(name, value, (model, real) => act(value, model, real)));
 
+/** A lease is of one process: the client that makes it is the only one that uses it. */
+const ownerOf = (lease: number, { clients }: Real): SessionBackend => clients[lease % 2]!;
+
 /** Applies a write that the storage accepted. */
 const apply = (record: ModelRecord, { data, owner, timeout, ttl }: SessionWrite) =>
   Object.assign(record, { data, owner, timeout, expiresAt: Date.now() + ttl });
@@ -132,7 +135,8 @@ export const COMMANDS: fc.Arbitrary<fc.AsyncCommand<Model, Real>>[] = [
       const token = a.lease === null ? undefined : real.leases[a.lease];
       // A lease is new when a record is created with it: never one that has this key's lock.
       const holder = model.get(a.key)?.holder === token ? undefined : token;
-      const created = await real.clients[a.client]!.create(real.keys[a.key]!, a.write, holder);
+      const client = a.lease === null ? real.clients[a.client]! : ownerOf(a.lease, real);
+      const created = await client.create(real.keys[a.key]!, a.write, holder);
       expect(created).toBe(!alive(model, a.key));
       if (created) {
         const { createdAt } = a.write;
@@ -142,9 +146,9 @@ export const COMMANDS: fc.Arbitrary<fc.AsyncCommand<Model, Real>>[] = [
     },
   ),
 
-  command('lock', fc.record({ client, key, lease }), async (a, model, real) => {
+  command('lock', fc.record({ key, lease }), async (a, model, real) => {
     const token = real.leases[a.lease]!;
-    const result = await real.clients[a.client]!.lock(real.keys[a.key]!, token);
+    const result = await ownerOf(a.lease, real).lock(real.keys[a.key]!, token);
     const record = alive(model, a.key);
     if (record?.holder && record.holder !== token && !record.lapsed) {
       expect(result).toBe('busy');
@@ -158,31 +162,31 @@ export const COMMANDS: fc.Arbitrary<fc.AsyncCommand<Model, Real>>[] = [
     }
   }),
 
-  command('renew', fc.record({ client, key, lease }), async (a, model, real) => {
+  command('renew', fc.record({ key, lease }), async (a, model, real) => {
     const token = real.leases[a.lease]!;
-    const renewed = await real.clients[a.client]!.renew(real.keys[a.key]!, token);
+    const renewed = await ownerOf(a.lease, real).renew(real.keys[a.key]!, token);
     expectHeld(renewed, alive(model, a.key), token);
     await passTime();
   }),
 
-  command('unlock', fc.record({ client, key, lease, ttl: fc.option(ttl) }), async (a, model, real) => {
+  command('unlock', fc.record({ key, lease, ttl: fc.option(ttl) }), async (a, model, real) => {
     const token = real.leases[a.lease]!;
     const record = alive(model, a.key);
     if (record?.holder === token && record.lapsed) {
       return; // it may move the expiry or not
     }
-    await real.clients[a.client]!.unlock(real.keys[a.key]!, token, a.ttl ?? undefined);
+    await ownerOf(a.lease, real).unlock(real.keys[a.key]!, token, a.ttl ?? undefined);
     if (record?.holder === token) {
       record.holder = undefined;
       record.expiresAt = a.ttl === null ? record.expiresAt : Date.now() + a.ttl;
     }
   }),
 
-  command('save', fc.record({ client, key, lease, write, unlock: fc.boolean() }), async (a, model, real) => {
+  command('save', fc.record({ key, lease, write, unlock: fc.boolean() }), async (a, model, real) => {
     const token = real.leases[a.lease]!;
     const record = alive(model, a.key);
     const data = { ...a.write, createdAt: record?.createdAt };
-    const saved = await real.clients[a.client]!.save(real.keys[a.key]!, data, token, { unlock: a.unlock });
+    const saved = await ownerOf(a.lease, real).save(real.keys[a.key]!, data, token, { unlock: a.unlock });
     expectHeld(saved, record, token);
     if (saved && record) {
       apply(record, data);
@@ -216,9 +220,9 @@ export const COMMANDS: fc.Arbitrary<fc.AsyncCommand<Model, Real>>[] = [
     model.delete(a.key);
   }),
 
-  command('delete with a lease', fc.record({ client, key, lease }), async (a, model, real) => {
+  command('delete with a lease', fc.record({ key, lease }), async (a, model, real) => {
     const token = real.leases[a.lease]!;
-    const deleted = await real.clients[a.client]!.delete(real.keys[a.key]!, token);
+    const deleted = await ownerOf(a.lease, real).delete(real.keys[a.key]!, token);
     expectHeld(deleted, alive(model, a.key), token);
     if (deleted) {
       model.delete(a.key);
