@@ -164,6 +164,8 @@ export class ActiveSession implements LockClient {
       await this.create(text, this.locking !== 'explicit');
     } else if (this.isChanged(text)) {
       await (this.locked ? this.saveLocked(text, false) : this.mergeAndSave());
+    } else {
+      await this.stored.settle();
     }
   }
 
@@ -280,7 +282,7 @@ export class ActiveSession implements LockClient {
           ? this.store(text)
           : isRepeated && !this.locked
             ? undefined
-            : this.releaseUnchanged();
+            : this.releaseUnchanged(drop);
       return work?.catch(error => this.fail(error));
     } catch (error) {
       return Promise.reject(error).catch(reason => this.fail(reason));
@@ -493,7 +495,7 @@ export class ActiveSession implements LockClient {
   }
 
   /** @returns undefined if there is nothing to wait for */
-  private releaseUnchanged(): Promise<void> | undefined {
+  private releaseUnchanged(drop: boolean): Promise<void> | undefined {
     const { record } = this.stored;
     if (!record) {
       return undefined;
@@ -504,9 +506,11 @@ export class ActiveSession implements LockClient {
     const rest = this.onlyRead ? Math.max(touchAfterMs, ttl / 2) : touchAfterMs;
     const isDue = ttl > 0 && Date.now() + ttl - record.expiresAt >= rest;
     if (this.locked || this.stored.isLost) {
+      // What the request read may not be stored yet: then its answer waits for it, too.
+      const settling = drop ? undefined : this.stored.settle();
       this.stored.release(isDue ? ttl : undefined);
       this.cookieDue ||= isDue;
-      return undefined;
+      return settling;
     }
     // Without the lock, the session may have ended or got a new id meanwhile: a cookie with an id that is dead
     // would take the place of the good one. So the touch comes first, and only its success sends the cookie.

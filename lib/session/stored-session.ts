@@ -3,8 +3,8 @@ import {
   SessionLeaseLostException,
   SessionRequestClosedException,
 } from '../exceptions/session.exception.js';
+import type { HeldLock } from '../storage/held-lock.js';
 import type { LockWait } from '../storage/lock-line.js';
-import type { HeldLock } from '../storage/lock-queue.js';
 import type { SessionRecord, SessionWrite } from '../storage/session-backend.js';
 import type { SessionManager } from './session-manager.js';
 
@@ -28,8 +28,19 @@ export class StoredSession {
 
   /** @returns whether there is such a session */
   async read(key: string): Promise<boolean> {
+    await this.settle();
     const record = await this.manager.backend.read(key);
     return this.found(key, record);
+  }
+
+  /**
+   * Waits until what the lock's holders before left is stored.
+   * @returns undefined if it is
+   * @throws SessionDestroyedException, SessionLeaseLostException: what was read here is lost
+   */
+  settle(): Promise<void> | undefined {
+    const unsettled = this.lock?.unsettled;
+    return unsettled && this.expectStored(unsettled);
   }
 
   /**
@@ -84,6 +95,7 @@ export class StoredSession {
    * @throws SessionDestroyedException, SessionLeaseLostException: then nothing was moved
    */
   async move(key: string, ttl: number): Promise<boolean> {
+    await this.settle();
     const { backend } = this.manager;
     const { key: oldKey, lock: oldLock, record } = this;
     const { data, owner, timeout, createdAt } = record!;
@@ -107,6 +119,7 @@ export class StoredSession {
 
   /** @returns false if there is no such session any more */
   async touch(ttl: number): Promise<boolean> {
+    await this.settle();
     const touched = await this.manager.backend.touch(this.key, ttl);
     if (touched) {
       this.expireIn(ttl);
@@ -132,12 +145,15 @@ export class StoredSession {
 
   /** Frees the lock. */
   async releaseNow(): Promise<void> {
+    await this.settle();
     const { lock } = this;
     this.lock = undefined;
     await lock?.release();
   }
 
   async delete(): Promise<void> {
+    // Its failure is told to those who saved; what is destroyed must not wait for a storage that comes to itself.
+    await this.lock?.unsettled?.catch(() => false);
     await this.manager.backend.delete(this.key);
     this.forget();
   }
@@ -148,6 +164,12 @@ export class StoredSession {
     this.lock = undefined;
     this.record = undefined;
     this.isLost = false;
+  }
+
+  private async expectStored(saving: Promise<boolean>): Promise<void> {
+    if (!(await saving)) {
+      throw await this.whyRefused();
+    }
   }
 
   private async whyRefused(key = this.key): Promise<Error> {

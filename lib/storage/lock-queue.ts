@@ -5,10 +5,11 @@ import {
   SessionRequestClosedException,
   SessionStorageException,
 } from '../exceptions/session.exception.js';
+import { HeldLock, type HandOver } from './held-lock.js';
 import { LockLine, type LockWait } from './lock-line.js';
 import { OwedUnlocks } from './owed-unlocks.js';
 import { UnsentRequestException } from './unsent-request.exception.js';
-import type { Lease, SessionBackend, SessionRecord, SessionWrite } from './session-backend.js';
+import type { Lease, SessionBackend, SessionRecord } from './session-backend.js';
 
 /** Milliseconds between two tries at a lock that another process holds: from, growing to. */
 const RETRY_FROM = 2;
@@ -24,12 +25,12 @@ const PAUSE = 15;
 const PROCESS = randomBytes(16).toString('base64url');
 let lastLease = 0;
 
-type Line = LockLine<HeldLock>;
+export type Line = LockLine<HeldLock>;
 
 /**
  * One first-in-first-out queue a key, in front of a backend: of this process's requests, one at a time asks
  * the backend for the lock. A request that is done hands the lock, and the record as it left it, to the next
- * one without giving it back first.
+ * one: without giving it back first, and without waiting until the record is stored.
  */
 export class LockQueue {
   private readonly lines = new Map<string, Line>();
@@ -56,7 +57,7 @@ export class LockQueue {
   /** Makes a lock out of a lease that a record was created with. */
   adopt(key: string, lease: Lease, record: SessionRecord): HeldLock {
     const line = this.lines.get(key) ?? this.newLine(key);
-    return this.hold(line, lease, record);
+    return this.hold(line, { lease, record });
   }
 
   /**
@@ -78,10 +79,10 @@ export class LockQueue {
   }
 
   /** Called when a lock is done with: the line's next waiter gets its turn. */
-  next(line: Line, handOver?: { lease: Lease; record: SessionRecord }): Promise<void> | undefined {
+  next(line: Line, handOver?: HandOver): Promise<void> | undefined {
     const waiter = line.nextWaiter();
     if (waiter && handOver) {
-      waiter.resolve(this.hold(line, handOver.lease, handOver.record));
+      waiter.resolve(this.hold(line, handOver));
     } else if (waiter) {
       this.serve(line, waiter.wait, waiter.deadline).then(waiter.resolve, waiter.reject);
     } else if (handOver) {
@@ -130,8 +131,8 @@ export class LockQueue {
     return line;
   }
 
-  private hold(line: Line, lease: Lease, record: SessionRecord): HeldLock {
-    const lock = new HeldLock(this, this.backend, line, lease, record);
+  private hold(line: Line, handOver: HandOver): HeldLock {
+    const lock = new HeldLock(this, this.backend, line, handOver);
     this.held.add(lock);
     this.renewal ??= setInterval(() => this.renewAll(), this.leaseMs / 3).unref();
     return lock;
@@ -160,7 +161,7 @@ export class LockQueue {
         const record = await this.backend.lock(line.key, lease);
         if (record !== undefined && record !== 'busy' && !client?.isGone) {
           line.turnSince = Date.now();
-          return this.hold(line, lease, record); // whose end calls next()
+          return this.hold(line, { lease, record }); // whose end calls next()
         }
         if (client?.isGone) {
           await this.backend.unlock(line.key, lease);
@@ -193,126 +194,5 @@ export class LockQueue {
 
   private mayKeepTurn(line: Line): boolean {
     return this.backend.inProcess === true || Date.now() - line.turnSince < OWN_TURN;
-  }
-}
-
-/** A lock in hand: the record as it was when it was taken, and the two ways to end it. */
-export class HeldLock {
-  private isHeld = true;
-  private renewedAt = Date.now();
-
-  constructor(
-    private readonly queue: LockQueue,
-    private readonly backend: SessionBackend,
-    private readonly line: Line,
-    private readonly lease: Lease,
-    public record: SessionRecord,
-  ) {}
-
-  /**
-   * Stores while keeping the lock.
-   * @returns false if the session is gone or the lock was lost
-   */
-  async save(write: SessionWrite): Promise<boolean> {
-    const saved = await this.backend.save(this.line.key, write, this.lease, { unlock: false });
-    if (saved) {
-      this.written(write);
-    }
-    return saved;
-  }
-
-  /**
-   * Stores and ends the lock, in one step.
-   * @returns false, with nothing stored, if the session is gone or the lock was lost
-   */
-  async saveAndRelease(write: SessionWrite): Promise<boolean> {
-    this.end();
-    const handOver = this.queue.mayHandOver(this.line);
-    let saved = false;
-    try {
-      saved = await this.backend.save(this.line.key, write, this.lease, { unlock: !handOver });
-    } catch (error) {
-      this.queue.fail(this.line, this.lease, error); // it may be stored or not; either way the lock must not stay
-      throw error;
-    } finally {
-      if (saved) {
-        this.written(write);
-      }
-      void this.pass(saved && handOver);
-    }
-    return saved;
-  }
-
-  /** Ends the lock. @param ttl milliseconds from now for a new `expiresAt` */
-  async release(ttl?: number): Promise<void> {
-    if (!this.isHeld) {
-      return;
-    }
-    this.end();
-    let handOver = false;
-    try {
-      // Not blindly: a session that was destroyed meanwhile must not be handed on.
-      handOver = this.queue.mayHandOver(this.line) && (await this.backend.renew(this.line.key, this.lease));
-      if (!handOver) {
-        await this.backend.unlock(this.line.key, this.lease, ttl);
-      }
-    } catch (error) {
-      this.queue.fail(this.line, this.lease, error);
-      throw error;
-    } finally {
-      await this.pass(handOver);
-    }
-  }
-
-  /**
-   * Removes the record, and ends the lock with it.
-   * @returns false, with nothing removed, if the session is gone or the lock was lost
-   */
-  async remove(): Promise<boolean> {
-    const removed = await this.backend.delete(this.line.key, this.lease);
-    if (removed) {
-      this.forget();
-    }
-    return removed;
-  }
-
-  /** Ends the lock of a record that was just removed, with nothing left to unlock. */
-  forget(): void {
-    if (this.isHeld) {
-      this.end();
-      void this.pass(false);
-    }
-  }
-
-  async renew(): Promise<void> {
-    if (!this.isHeld || Date.now() - this.renewedAt < this.lease.ms / 4) {
-      return;
-    }
-    // A lost lease shows when the save is refused; trouble with the storage is tried again until it lapses.
-    const renewed = await this.backend.renew(this.line.key, this.lease).catch(() => false);
-    if (renewed) {
-      this.renewedAt = Date.now();
-    }
-  }
-
-  private end(): void {
-    this.isHeld = false;
-    this.queue.drop(this);
-  }
-
-  private written(write: SessionWrite): void {
-    const { data, owner, timeout } = write;
-    this.renewedAt = Date.now();
-    this.record = {
-      data,
-      owner,
-      timeout,
-      createdAt: this.record.createdAt,
-      expiresAt: Date.now() + write.ttl,
-    };
-  }
-
-  private pass(handOver: boolean): Promise<void> | undefined {
-    return this.queue.next(this.line, handOver ? { lease: this.lease, record: this.record } : undefined);
   }
 }

@@ -277,15 +277,22 @@ for (const [storage, watch] of [
         ['change it', change, save, saveAndUnlock],
         ['change nothing', nothing, renew, unlockAndTouch],
       ])(
-        `${N} requests in line that %s: one each, and one for the lock of all`,
+        `${N} requests in line that %s: one each at most, and one for the lock of all`,
         async (_, script, keep, free) => {
           const { trips, ms } = await queue(N, script);
           // A process that has kept a lock for 200 ms frees it, and takes it again: one more for each such turn.
           const turns = count(trips, free);
           expect(turns).toBeLessThanOrEqual(1 + Math.floor(ms / 200));
           expect(count(trips, lock)).toBe(turns);
-          expect(count(trips, keep)).toBe(N - turns);
-          expect(trips).toHaveLength(N + turns);
+          // One save may do for several requests.
+          expect(count(trips, keep)).toBeLessThanOrEqual(N - turns);
+          expect(trips).toHaveLength(count(trips, keep) + 2 * turns);
+          if (script === nothing) {
+            expect(trips).toHaveLength(N + turns);
+          }
+          expect((await server.app.get(SessionStore).get(id))!.data).toEqual({
+            count: script === change ? N : 0,
+          });
           console.log(`${storage}: ${N} requests, ${turns} turn(s): ${trips.length} round trips`);
         },
       );
