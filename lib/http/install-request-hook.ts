@@ -2,7 +2,11 @@ import type { MiddlewareConsumer } from '@nestjs/common';
 import type { HttpAdapterHost, ModulesContainer } from '@nestjs/core';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { commitBeforeReply } from './commit-before-reply.js';
+import { makeRoomForHook } from './response-hook.js';
 import type { SessionMiddleware } from './session.middleware.js';
+
+/** See `makeRoomForHook`. */
+const MAKES_ROOM = Number(process.versions.node.split('.')[0]) < 24;
 
 interface ExpressLike {
   handle?: (req: IncomingMessage, res: ServerResponse, done?: unknown) => void;
@@ -53,7 +57,13 @@ function initBeforeExpress(app: ExpressLike, { use }: SessionMiddleware): boolea
   if (typeof handle !== 'function') {
     return false;
   }
-  app.handle = (req, res, done) => use(req, res, () => handle.call(app, req, res, done));
+  const enter: typeof handle = (req, res, done) => use(req, res, () => handle.call(app, req, res, done));
+  app.handle = MAKES_ROOM
+    ? (req, res, done) => {
+        makeRoomForHook(res);
+        enter(req, res, done);
+      }
+    : enter;
   return true;
 }
 

@@ -59,14 +59,14 @@ export class HeldLock {
   async saveAndRelease(write: SessionWrite): Promise<boolean> {
     this.end();
     if (this.mayHandOver()) {
-      this.saves ??= new SaveChain((last, unlock) => this.store(last, unlock));
+      this.saves ??= new SaveChain((last, unlock) => this.storeOrFail(last, unlock));
       const saving = this.saves.add(write, false);
       this.written(write);
       void this.pass(true);
       return saving;
     }
     try {
-      const saved = await (this.saves ? this.saves.add(write, true) : this.store(write, true));
+      const saved = await (this.saves ? this.saves.add(write, true) : this.storeOrFail(write, true));
       if (saved) {
         this.written(write);
       }
@@ -85,7 +85,7 @@ export class HeldLock {
     // A session that was destroyed meanwhile shows in the save that is under way; without one, it is asked for.
     let handOver = this.unsettled !== undefined && this.mayHandOver();
     try {
-      if (!handOver && (await this.unsettled) !== false) {
+      if (!handOver && (this.unsettled === undefined || (await this.unsettled))) {
         handOver = this.mayHandOver() && (await this.backend.renew(this.line.key, this.lease));
         if (!handOver) {
           await this.backend.unlock(this.line.key, this.lease, ttl);
@@ -95,7 +95,10 @@ export class HeldLock {
       this.queue.fail(this.line, this.lease, error);
       throw error;
     } finally {
-      await this.pass(handOver);
+      const taking = this.pass(handOver);
+      if (taking) {
+        await taking;
+      }
     }
   }
 
@@ -134,13 +137,11 @@ export class HeldLock {
     return !this.saves?.isBroken && this.queue.mayHandOver(this.line);
   }
 
-  private async store(write: SessionWrite, unlock: boolean): Promise<boolean> {
-    try {
-      return await this.backend.save(this.line.key, write, this.lease, { unlock });
-    } catch (error) {
+  private storeOrFail(write: SessionWrite, unlock: boolean): Promise<boolean> {
+    return this.backend.save(this.line.key, write, this.lease, { unlock }).catch((error: unknown) => {
       this.queue.fail(this.line, this.lease, error); // it may be stored or not; either way the lock must not stay
       throw error;
-    }
+    });
   }
 
   private end(): void {
