@@ -1,2 +1,3 @@
-/** 100 KiB that only this version has. */
-export const bodyOf = (version: number): string => `${version}.`.repeat(100 * 1024).slice(0, 100 * 1024);
+/** Text that only this version has. @param size characters; default 100 KiB */
+export const bodyOf = (version: number, size = 100 * 1024): string =>
+  `${version}.`.repeat(size).slice(0, size);

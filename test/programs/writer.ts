@@ -7,12 +7,12 @@ import { bodyOf } from './session-body.js';
 
 /**
  * Saves sessions in files, each one over and over, until it is killed. Without Nest, so that it starts fast.
- * Environment: STORAGE_PATH, LEASE_TIME (seconds), IDS (comma-separated).
+ * Environment: STORAGE_PATH, LEASE_TIME (seconds), IDS (comma-separated), BODY (characters).
  *
  * Prints `ready`, and starts on a line from stdin. Prints `intent <index> <version>` before it stores a
  * version, and `done <index> <version>` once it is stored.
  */
-const { STORAGE_PATH = '', LEASE_TIME, IDS = '' } = process.env;
+const { STORAGE_PATH = '', LEASE_TIME, IDS = '', BODY } = process.env;
 const options = resolveSessionOptions({
   storageType: 'file',
   storagePath: STORAGE_PATH,
@@ -26,7 +26,7 @@ async function writeForever(id: string, index: number): Promise<never> {
     const version = await store.update(id, session => {
       const next = session.get('version') + 1;
       console.log(`intent ${index} ${next}`);
-      session.update({ version: next, body: bodyOf(next) });
+      session.update({ version: next, body: bodyOf(next, BODY === undefined ? BODY : Number(BODY)) });
       return next;
     });
     console.log(`done ${index} ${version}`);

@@ -16,6 +16,8 @@ export interface DiskTrouble {
   name: string;
   /** Whether sessions can still be read. */
   canRead: boolean;
+  /** Whether sessions that were saved before can be saved again: each has left room for one. */
+  canSave?: boolean;
   /** Whether it needs a server without root's rights. */
   unprivileged?: boolean;
   /** A reason why it cannot be brought about here. */
@@ -34,6 +36,7 @@ export const DISK_TROUBLES: DiskTrouble[] = [
   {
     name: 'a full disk',
     canRead: true,
+    canSave: true,
     impossible: !canMount() && 'only root may mount a small disk',
     prepare: path => mount(path),
     undo: path => execFileSync('umount', [path]),

@@ -3,15 +3,18 @@ import { randomBytes } from 'node:crypto';
 import {
   closeSync,
   fstatSync,
+  ftruncateSync,
   futimesSync,
   openSync,
   readFileSync,
+  renameSync,
   statSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { link, mkdir, readdir, rename, rm, stat, unlink, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type {
   Lease,
   OwnedRecord,
@@ -24,6 +27,7 @@ import { isErrno, unlessMissing, unlessMissingSync } from './file-errors.js';
 import { FileLock, isRemoval, removalLease } from './file-lock.js';
 import { OwnerIndex } from './owner-index.js';
 import { formatSessionFile, parseSessionFile } from './session-file.js';
+import { SpareFiles } from './spare-files.js';
 import { SpareLocks } from './spare-locks.js';
 
 const PREFIX = 'session-';
@@ -32,14 +36,18 @@ const LOCK_SUFFIX = '.lock';
 const LEFTOVER_AGE = 60 * 60_000;
 /** Files that a sweep looks at in parallel. */
 const SWEEP_WIDTH = 16;
+/** Locks after which other work of the process gets its turn, as nothing else in a loop of updates waits for the disk. */
+const LOCKS_A_TURN = 20;
+/** How often a file is read again that was replaced while it was read, before it counts as torn. */
+const READ_TRIES = 20;
 
 /**
  * One file a session, `storagePath/ab/session-<key>`, for the processes of one host. A record is replaced by
  * a rename, so a reader sees the old one or the new one; its expiry is the file's mtime. CherryPy's
  * `FileSession`.
  *
- * What each request does is done at once (`Sync`), but for the rename of a save, for which ext4 goes to the disk: the
- * folder is a local one, where the other steps take microseconds.
+ * What each request does is done at once (`Sync`), but for the rename of a file that was just made, for which ext4
+ * goes to the disk: the folder is a local one, where the other steps take microseconds.
  */
 export class FileBackend implements SessionBackend {
   private readonly logger = new Logger('SessionFileBackend');
@@ -47,6 +55,8 @@ export class FileBackend implements SessionBackend {
   private readonly scratch: string;
   private readonly owners: OwnerIndex;
   private readonly spares: SpareLocks;
+  private readonly files: SpareFiles;
+  private locks = 0;
   /** When a lease was got or renewed last, milliseconds since 1970. */
   private readonly renewedAt = new WeakMap<Lease, number>();
 
@@ -54,7 +64,9 @@ export class FileBackend implements SessionBackend {
     this.root = resolve(storagePath);
     this.scratch = join(this.root, 'tmp');
     this.owners = new OwnerIndex(join(this.root, 'owners'));
-    this.spares = new SpareLocks(this.scratch, randomToken());
+    const prefix = randomToken();
+    this.spares = new SpareLocks(this.scratch, prefix);
+    this.files = new SpareFiles(this.scratch, prefix);
   }
 
   /** Makes the folder, readable by this user alone. @throws if it cannot be made or written */
@@ -66,10 +78,13 @@ export class FileBackend implements SessionBackend {
   }
 
   async read(key: string): Promise<SessionRecord | undefined> {
-    return this.readFile(key).record;
+    return this.readFile(key, false).record;
   }
 
   async lock(key: string, lease: Lease): Promise<SessionRecord | 'busy' | undefined> {
+    if (++this.locks % LOCKS_A_TURN === 0) {
+      await nextTurn();
+    }
     const lock = this.lockOf(key, lease);
     try {
       if (!(await lock.claim())) {
@@ -89,7 +104,7 @@ export class FileBackend implements SessionBackend {
     this.renewedAt.set(lease, Date.now());
     let locked = false;
     try {
-      const { record, torn } = this.readFile(key);
+      const { record, torn } = this.readFile(key, true);
       if (torn) {
         await this.setAside(key);
       }
@@ -141,7 +156,8 @@ export class FileBackend implements SessionBackend {
     const made = join(this.scratch, randomToken());
     let created = false;
     try {
-      await this.writeRecord(made, key, write);
+      await this.indexOwner(key, write);
+      writeRecord(openSync(made, 'wx', 0o600), key, write);
       created = await this.linkIfFree(made, key);
       return created;
     } finally {
@@ -163,10 +179,17 @@ export class FileBackend implements SessionBackend {
     }
     const lock = this.lockOf(key, lease);
     const made = lock.inside(randomToken());
+    let replaced: string | undefined;
     try {
-      await this.writeRecord(made, key, write);
-      await rename(made, this.fileOf(key));
+      await this.indexOwner(key, write);
+      const spare = this.files.take(made);
+      writeRecord(spare ?? openSync(made, 'wx', 0o600), key, write);
+      replaced = this.files.link(this.fileOf(key));
+      await (spare === undefined ? rename(made, this.fileOf(key)) : renameSync(made, this.fileOf(key)));
     } catch (error) {
+      if (replaced !== undefined) {
+        this.files.drop(replaced);
+      }
       if (isErrno(error, 'ENOENT')) {
         // The lock was lost: to a removal, or to a later holder. Who asks next must see which.
         await lock.waitForRemoval();
@@ -174,6 +197,9 @@ export class FileBackend implements SessionBackend {
       }
       await rm(made, { force: true }).catch(() => undefined);
       throw error;
+    }
+    if (replaced !== undefined) {
+      this.files.keep(replaced); // with the lock in hand from the link to the rename, no other has replaced it
     }
     if (unlock) {
       lock.release(this.isSure(lease));
@@ -211,6 +237,7 @@ export class FileBackend implements SessionBackend {
 
   async close(): Promise<void> {
     this.spares.removeAll();
+    this.files.removeAll();
   }
 
   async count(): Promise<number> {
@@ -315,37 +342,41 @@ export class FileBackend implements SessionBackend {
     return stats ? stats.mtimeMs <= Date.now() : missing;
   }
 
-  private async writeRecord(path: string, key: string, write: SessionWrite): Promise<void> {
-    const file = openSync(path, 'wx', 0o600);
-    try {
-      const expiresAt = new Date(Date.now() + write.ttl);
-      writeFileSync(file, formatSessionFile(write));
-      futimesSync(file, expiresAt, expiresAt);
-    } finally {
-      closeSync(file);
-    }
-    if (write.owner !== undefined) {
-      await this.owners.add(write.owner, key);
+  private async indexOwner(key: string, { owner }: SessionWrite): Promise<void> {
+    if (owner !== undefined) {
+      await this.owners.add(owner, key);
     }
   }
 
-  private readFile(key: string): { record?: SessionRecord; torn?: boolean } {
-    const file = unlessMissingSync(() => openSync(this.fileOf(key), 'r'));
-    if (file === undefined) {
-      this.isPresent();
-      return {};
-    }
-    try {
-      // Of the open file, so that content and time belong together whatever is renamed meanwhile.
-      const { mtimeMs } = fstatSync(file);
-      if (mtimeMs <= Date.now()) {
+  /** @param isLocked with the lock in hand, under which nobody else replaces it */
+  private readFile(key: string, isLocked: boolean): { record?: SessionRecord; torn?: boolean } {
+    for (let tries = 0; tries < READ_TRIES; tries++) {
+      const file = unlessMissingSync(() => openSync(this.fileOf(key), 'r'));
+      if (file === undefined) {
+        this.isPresent();
         return {};
       }
-      const record = parseSessionFile(readFileSync(file), Math.round(mtimeMs));
-      return record ? { record } : { torn: true };
-    } finally {
-      closeSync(file);
+      try {
+        // Of the open file, so that content and time belong together whatever is renamed meanwhile.
+        const { mtimeMs, ino } = fstatSync(file);
+        if (mtimeMs > Date.now()) {
+          const record = parseSessionFile(readFileSync(file), key, Math.round(mtimeMs));
+          // A file that was replaced since may hold another's record by now, or one that is not published yet.
+          if (record && (isLocked || this.isFileOf(key, ino))) {
+            return { record };
+          }
+        } else if (!this.isStored(key)) {
+          return {};
+        }
+      } finally {
+        closeSync(file);
+      }
     }
+    return { torn: true };
+  }
+
+  private isFileOf(key: string, ino: number): boolean {
+    return statSync(this.fileOf(key), { throwIfNoEntry: false })?.ino === ino;
   }
 
   private async linkIfFree(made: string, key: string): Promise<boolean> {
@@ -446,6 +477,19 @@ export class FileBackend implements SessionBackend {
         await rm(path, { recursive: true, force: true });
       }
     }
+  }
+}
+
+/** @param file open, maybe with another record in it; closed afterwards */
+function writeRecord(file: number, key: string, write: SessionWrite): void {
+  try {
+    const content = formatSessionFile(key, write);
+    const expiresAt = new Date(Date.now() + write.ttl);
+    writeFileSync(file, content);
+    ftruncateSync(file, content.length);
+    futimesSync(file, expiresAt, expiresAt);
+  } finally {
+    closeSync(file);
   }
 }
 
