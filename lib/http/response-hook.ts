@@ -200,7 +200,7 @@ export class ResponseHook {
 /**
  * Gives a response own properties for what the hook replaces, ahead of Express: that gives it a prototype, after
  * which, up to Node 22, each new property makes a hidden class of its own, for 3 µs and the garbage. On Node 20 this
- * gives a request that uses its session 12 % more throughput; later it would only cost.
+ * saves a request that uses its session 5 to 12 % of its time; on Node 24 it would only cost.
  */
 export function makeRoomForHook(res: ServerResponse): void {
   const { writeHead, flushHeaders, write, end } = res;

@@ -95,10 +95,7 @@ export class HeldLock {
       this.queue.fail(this.line, this.lease, error);
       throw error;
     } finally {
-      const taking = this.pass(handOver);
-      if (taking) {
-        await taking;
-      }
+      await this.pass(handOver);
     }
   }
 
