@@ -4,7 +4,7 @@ import { parseArgs } from 'node:util';
 import { startMemcachedServer, startPostgresqlServer } from '../test/support/servers.js';
 import { runLoad, Server } from './bench-server.js';
 import { CONTENDERS, STORAGES, type Contender } from './contenders.js';
-import { OWN, SIZES, type Size } from './data.js';
+import { LOADS, OWN, SIZES, type Size } from './data.js';
 import { median } from './median.js';
 import { saveRun, type Result } from './results.js';
 
@@ -17,7 +17,7 @@ const { values: options } = parseArgs({
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '2' },
     storages: { type: 'string', default: STORAGES.join() },
-    loads: { type: 'string', default: 'untouched,read,read-only,write,new,hot,alone' },
+    loads: { type: 'string', default: LOADS.join() },
     sizes: { type: 'string', default: Object.keys(SIZES).join() },
     save: { type: 'boolean', default: false },
   },
@@ -45,7 +45,7 @@ const versions = { node: process.versions.node, ...versionsOfPackages() };
 console.log(JSON.stringify(versions), `${cpus().length} cores`);
 if (options.save) {
   const command = ['npm run bench --', ...process.argv.slice(2)].join(' ');
-  saveRun({ command, versions: { ...versions, cores: String(cpus().length) }, results });
+  saveRun({ commands: [command], versions: { ...versions, cores: String(cpus().length) }, results });
 }
 
 /** All contenders of a storage, round by round, so that a noisy machine hurts all alike. */

@@ -12,6 +12,9 @@ export interface ShopSession {
 export const SIZES = { '1 KiB': 10, '20 KiB': 220 } as const;
 export type Size = keyof typeof SIZES;
 
+/** What bench/README.md describes. */
+export const LOADS = ['untouched', 'read', 'read-only', 'write', 'new', 'hot', 'alone'];
+
 export const makeUser = () => ({
   id: 4711,
   name: 'Ada Lovelace',

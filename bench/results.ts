@@ -1,8 +1,8 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Adapter } from './contenders.js';
-import { OWN } from './data.js';
+import { CONTENDERS, STORAGES, type Adapter, type Storage } from './contenders.js';
+import { LOADS, OWN, SIZES } from './data.js';
 import { median } from './median.js';
 import { formatSummary } from './summary.js';
 
@@ -18,7 +18,8 @@ export interface Result {
 
 /** One run of the bench: what it ran on, and what it measured. */
 export interface Run {
-  command: string;
+  /** How it was started; several times, where a part was measured again. */
+  commands: string[];
   versions: Record<string, string>;
   results: Result[];
 }
@@ -33,13 +34,31 @@ const ROOT = resolve(fileURLToPath(import.meta.url), '../../../..');
 const NUMBERS = join(ROOT, 'bench/results.json');
 const README = join(ROOT, 'README.md');
 
-/** Keeps the numbers of a run, instead of those of the last one of the same storages on the same major version of Node. */
+/** Where a result stands in the tables. */
+const placeOf = ({ storage, size, load, contender, adapter }: Result): number =>
+  [
+    STORAGES.indexOf(storage as Storage),
+    Object.keys(SIZES).indexOf(size),
+    LOADS.indexOf(load),
+    CONTENDERS.findIndex(
+      each =>
+        each.name === contender &&
+        each.adapter === adapter &&
+        (each.storage === undefined || each.storage === storage),
+    ),
+  ].reduce((place, index) => place * 100 + index, 0);
+
+/** Keeps the numbers of a run, instead of those of the last one of the same loads on the same major version of Node. */
 export function saveRun(run: Run): void {
   save(saved => {
     const major = run.versions.node!.split('.')[0]!;
-    const measured = new Set(run.results.map(({ storage }) => storage));
-    const kept = (saved.runs[major]?.results ?? []).filter(({ storage }) => !measured.has(storage));
-    saved.runs[major] = { ...run, results: [...kept, ...run.results] };
+    const last = saved.runs[major];
+    const loadOf = ({ storage, size, load }: Result) => `${storage} ${size} ${load}`;
+    const measured = new Set(run.results.map(loadOf));
+    const kept = (last?.results ?? []).filter(result => !measured.has(loadOf(result)));
+    const earlier = kept.length > 0 ? last!.commands.filter(command => !run.commands.includes(command)) : [];
+    const results = [...kept, ...run.results].sort((a, b) => placeOf(a) - placeOf(b));
+    saved.runs[major] = { ...run, commands: [...earlier, ...run.commands], results };
   });
 }
 
@@ -91,7 +110,7 @@ Requests a second (medians); behind a peer's, in brackets, how many times that t
 Only the ratios mean anything: they are of one run, on one machine, in which the contenders took turns.
 `;
 
-function formatRun({ command, versions, results }: Run): string {
+function formatRun({ commands, versions, results }: Run): string {
   const list = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
   const titleOf = ({ storage, size }: Result) => `${storage}, sessions of ${size}`;
   const titles = [...new Set(results.map(titleOf))];
@@ -99,7 +118,7 @@ function formatRun({ command, versions, results }: Run): string {
     const table = formatTable(results.filter(result => titleOf(result) === title));
     return `### ${title}\n\n${table}`;
   });
-  return `## Node ${versions.node}\n\n\`${command}\`: ${list.join(', ')}.\n\n${tables.join('\n')}`;
+  return `## Node ${versions.node}\n\n${commands.map(command => `\`${command}\``).join(', then ')}: ${list.join(', ')}.\n\n${tables.join('\n')}`;
 }
 
 /** A row a load, a column a contender; behind a peer's rate, how many times it this package's is. */
