@@ -97,7 +97,8 @@ function save(change: (saved: Saved) => void): void {
   const tables = Object.entries(saved.tables).map(([title, lines]) => `## ${title}\n\n${lines.join('\n')}\n`);
   writeFileSync(join(ROOT, 'bench/results.md'), [INTRODUCTION, ...runs, ...tables].join('\n'));
   const readme = readFileSync(README, 'utf8');
-  const table = `<!-- bench -->\n\n${formatSummary(saved.runs)}\n<!-- /bench -->`;
+  const races = saved.tables[Object.keys(saved.tables).find(title => title.startsWith('Races')) ?? ''] ?? [];
+  const table = `<!-- bench -->\n\n${formatSummary(saved.runs)}\n${races.join('\n')}\n\n<!-- /bench -->`;
   writeFileSync(
     README,
     readme.replace(/<!-- bench -->[^]*<!-- \/bench -->/, () => table),

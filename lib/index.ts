@@ -3,11 +3,15 @@
 export * from './session/session-data.js';
 export * from './exceptions/session.exception.js';
 export { SESSION_CLEAN_UP_JOB } from './cleanup/clean-up.job.js';
+export type { ExpressSession, ExpressSessionCallback } from './http/express-session.js';
+export type { ExpressSessionCookie } from './http/express-session-cookie.js';
+export { loadSession } from './http/request-session.js';
 export { Session, type SessionParamOptions } from './http/session.decorator.js';
 export { SessionInterceptor } from './http/session.interceptor.js';
 export { SessionLocking, SkipSession } from './http/session-route.guard.js';
 export { jsonPlusSerializer } from './options/json-plus.serializer.js';
 export type {
+  ExpressMigrationOptions,
   SessionExclude,
   SessionLockingMode,
   SessionModuleOptions,
@@ -16,6 +20,8 @@ export type {
 } from './options/session-options.js';
 export { SESSION_BACKEND, SessionsModule } from './sessions.module.js';
 export { SessionStore, type OwnedSession, type SessionSnapshot } from './session/session-store.js';
+export { expressStore } from './storage/express-store/express-store.backend.js';
+export type { ExpressStore } from './storage/express-store/express-store.js';
 export type {
   Lease,
   OwnedRecord,

@@ -12,6 +12,7 @@ import { SchedulerRegistry } from '@nestjs/schedule';
 import { SessionCleanUpJob } from './cleanup/clean-up.job.js';
 import { requireHttpContext } from './http/http-session.context.js';
 import { installBeforeMiddleware, installRequestHook } from './http/install-request-hook.js';
+import { loadForNestSession } from './http/nest-session-param.js';
 import { SessionCookie } from './http/session-cookie.js';
 import { Session } from './http/session.decorator.js';
 import { SessionInterceptor } from './http/session.interceptor.js';
@@ -84,6 +85,7 @@ export class SessionsModule extends ConfigurableModuleClass implements NestModul
   }
 
   configure(consumer: MiddlewareConsumer): void {
+    loadForNestSession(this.modules);
     installBeforeMiddleware(consumer, this.host, this.modules, this.middleware, this);
   }
 

@@ -21,6 +21,18 @@ export class SessionOptionsException extends SessionException {
 /** No session can be had here: outside of a request, or on a route that has none. */
 export class SessionContextException extends SessionException {}
 
+/** `req.session` was used before the session was loaded, where nobody can wait for that. */
+export class SessionNotLoadedException extends SessionException {
+  /** @param name the property that was used */
+  constructor(name: string) {
+    super(
+      `req.session.${name} was used before the session was loaded. In a handler, take the session as a parameter, ` +
+        'with @Session(). For middleware and guards that use req.session at once, load it ahead of them: ' +
+        "app.use('/path', loadSession) in main.ts, or eager: true in SessionsModule.forRoot() for all requests",
+    );
+  }
+}
+
 /** The storage in use cannot do what was asked, e.g. list the sessions of an owner. */
 export class SessionUnsupportedException extends SessionException {
   constructor(readonly operation: string) {

@@ -2,26 +2,44 @@ import { Logger, type ExecutionContext } from '@nestjs/common';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { SessionContextException, SessionHttpException } from '../exceptions/session.exception.js';
-import type { SessionLockingMode } from '../options/session-options.js';
+import type { ResolvedSessionOptions, SessionLockingMode } from '../options/session-options.js';
 import { ActiveSession } from '../session/active-session.js';
 import type { SessionContext } from '../session/session-context.js';
 import type { SessionManager } from '../session/session-manager.js';
 import type { Session } from '../session/session.js';
+import type { ExpressMigration, FormerSession } from './express-migration.js';
+import { createExpressSession, type ExpressSession, type ExpressSessionSource } from './express-session.js';
 import { ResponseHook, type ResponseHandlers } from './response-hook.js';
 import type { SentCookie, SessionCookie } from './session-cookie.js';
 
 const CONTEXT = Symbol('nest-sessions');
 const logger = new Logger('Sessions');
 
-type RequestLike = { raw?: IncomingMessage; protocol?: string; [CONTEXT]?: HttpSessionContext };
+interface RequestLike {
+  raw?: IncomingMessage;
+  protocol?: string;
+  [CONTEXT]?: HttpSessionContext;
+}
+
+/** What GraphQL's servers pass to resolvers: Apollo's, and Mercurius'. */
+interface GraphqlContext {
+  req?: unknown;
+  reply?: { request?: unknown };
+}
 
 /**
  * The context of an HTTP request, as `init` left it on the raw request.
- * @param request a raw one, or a framework's wrapper with `raw`
+ * @param request a raw one, a framework's wrapper with `raw`, or the context of a GraphQL request
  */
 export function findHttpContext(request: unknown): HttpSessionContext | undefined {
   const { raw, [CONTEXT]: context } = (request ?? {}) as RequestLike;
-  return context ?? (raw as RequestLike | undefined)?.[CONTEXT];
+  const found = context ?? (raw as RequestLike | undefined)?.[CONTEXT];
+  if (found) {
+    return found;
+  }
+  const { req, reply } = (request ?? {}) as GraphqlContext;
+  const inner = req ?? reply?.request;
+  return inner === undefined ? undefined : findHttpContext(inner);
 }
 
 /** @throws SessionContextException that says why there is none */
@@ -30,26 +48,41 @@ export function requireHttpContext(request: unknown): HttpSessionContext {
   if (!context) {
     throw new SessionContextException(
       'There is no session here: the request is no HTTP request, its path is in the option exclude, or ' +
-        'SessionsModule.forRoot() is missing in the imports of AppModule',
+        'SessionsModule.forRoot() is missing in the imports of AppModule. (A durable provider outlives the request: ' +
+        'inject SessionStore there, and call current())',
     );
   }
   return context;
 }
 
-export const requestOf = (context: ExecutionContext): unknown => context.switchToHttp().getRequest();
+/** The request, or the context of a GraphQL request, that a handler, guard or interceptor is called for. */
+export function requestOf(context: ExecutionContext): unknown {
+  switch (context.getType<string>()) {
+    case 'http':
+      return context.switchToHttp().getRequest();
+    case 'graphql':
+      return context.getArgByIndex(2); // of a resolver's root, arguments, context and info
+    default:
+      return undefined;
+  }
+}
 
 /**
  * The session's life in one HTTP request. Made for every request, it does nothing until something asks for
  * the session: then the cookie is read, the response is hooked and the session is loaded.
  */
-export class HttpSessionContext implements SessionContext, ResponseHandlers {
+export class HttpSessionContext implements SessionContext, ResponseHandlers, ExpressSessionSource {
   active: ActiveSession | undefined;
   /** The client has gone, or has its answer. */
   isClosed = false;
   private hook: ResponseHook | undefined;
+  private currentView: ExpressSession | undefined;
+  private hasView = true;
   private locking: SessionLockingMode | undefined;
   private isSkipped = false;
   private sent: SentCookie | null | undefined;
+  /** What the request's cookie of express-session names, if it has none of ours. */
+  private former: FormerSession | undefined;
   private loading: Promise<void> | undefined;
   private failure: unknown;
 
@@ -60,8 +93,32 @@ export class HttpSessionContext implements SessionContext, ResponseHandlers {
     private readonly res: ServerResponse,
     /** Who knows the protocol, behind a trusted proxy too: Express' or Fastify's request. */
     public source: { protocol?: string } = req as RequestLike,
+    private readonly migration?: ExpressMigration,
   ) {
     (req as RequestLike)[CONTEXT] = this;
+  }
+
+  get options(): ResolvedSessionOptions {
+    return this.manager.options;
+  }
+
+  get usable(): ActiveSession | undefined {
+    return this.active?.isUsable ? this.active : undefined;
+  }
+
+  /** `req.session`; undefined on a route without a session, and once `req.session.destroy()` was called. */
+  get view(): ExpressSession | undefined {
+    return this.hasView && !this.isSkipped ? (this.currentView ??= createExpressSession(this)) : undefined;
+  }
+
+  replaceView(next: 'fresh' | 'none'): void {
+    this.currentView = undefined;
+    this.hasView = next === 'fresh';
+  }
+
+  async load(): Promise<ActiveSession> {
+    await this.use();
+    return this.active!;
   }
 
   owns(id: string): boolean {
@@ -79,7 +136,10 @@ export class HttpSessionContext implements SessionContext, ResponseHandlers {
     }
     if (!this.active) {
       this.sent = this.cookie.read(this.req.headers);
-      this.active = new ActiveSession(this.manager, this.sent && this.sent.id, this.sent?.key);
+      this.former = this.sent === undefined ? this.migration?.find(this.req.headers) : undefined;
+      this.active = this.former
+        ? new ActiveSession(this.manager, this.former.id, undefined, this.former.move)
+        : new ActiveSession(this.manager, this.sent && this.sent.id, this.sent?.key);
       this.active.locking = this.locking ?? this.active.locking;
       this.hook = new ResponseHook(this.res, this);
       if (this.res.destroyed) {
@@ -164,7 +224,8 @@ export class HttpSessionContext implements SessionContext, ResponseHandlers {
           ? cookie.bind(active.id, active.expiresAt, isSecure, req.headers, this.sent)
           : cookie.clear(isSecure, req.headers);
       const others = res.getHeader('set-cookie');
-      res.setHeader('Set-Cookie', others === undefined ? value : [...cookie.others(others), value]);
+      const values = others === undefined ? value : [...cookie.others(others), value];
+      res.setHeader('Set-Cookie', this.former ? [values, this.migration!.clearCookie()].flat() : values);
       if (!res.hasHeader('cache-control')) {
         res.setHeader('Cache-Control', 'no-cache="Set-Cookie"');
       }

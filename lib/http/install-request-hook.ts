@@ -2,6 +2,7 @@ import type { MiddlewareConsumer } from '@nestjs/common';
 import type { HttpAdapterHost, ModulesContainer } from '@nestjs/core';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { commitBeforeReply } from './commit-before-reply.js';
+import { defineRequestSession, REQUEST_SESSION } from './request-session.js';
 import { makeRoomForHook } from './response-hook.js';
 import type { SessionMiddleware } from './session.middleware.js';
 
@@ -9,11 +10,14 @@ import type { SessionMiddleware } from './session.middleware.js';
 const MAKES_ROOM = Number(process.versions.node.split('.')[0]) < 24;
 
 interface ExpressLike {
+  /** The prototype of its requests. */
+  request?: object;
   handle?: (req: IncomingMessage, res: ServerResponse, done?: unknown) => void;
 }
 
 interface FastifyLike {
   addHook(name: string, hook: (...args: any[]) => void): void;
+  decorateRequest(name: string, accessor: object): void;
 }
 
 /**
@@ -33,7 +37,16 @@ export function installRequestHook(host: HttpAdapterHost, middleware: SessionMid
       const fastify = adapter.getInstance<FastifyLike>();
       fastify.addHook('onRequest', middleware.onRequest);
       fastify.addHook('preValidation', middleware.afterBody);
-    } else if (
+      if (middleware.hasRequestSession) {
+        fastify.decorateRequest('session', REQUEST_SESSION);
+      }
+      return;
+    }
+    const { request } = adapter.getInstance<ExpressLike>();
+    if (type === 'express' && request && middleware.hasRequestSession) {
+      defineRequestSession(request);
+    }
+    if (
       type !== 'express' ||
       middleware.mayFail ||
       !initBeforeExpress(adapter.getInstance<ExpressLike>(), middleware)
@@ -82,6 +95,6 @@ export function installBeforeMiddleware(
       instance !== self && typeof (instance as { configure?: unknown } | undefined)?.configure === 'function',
   );
   if (isNeeded && host.httpAdapter?.getType?.() === 'fastify') {
-    consumer.apply(middleware.use).forRoutes('{*path}');
+    consumer.apply(middleware.useOnRaw).forRoutes('{*path}');
   }
 }

@@ -20,7 +20,7 @@ export class SessionRouteGuard implements CanActivate {
   constructor(private readonly reflector: Reflector) {}
 
   async canActivate(context: ExecutionContext): Promise<boolean> {
-    const session = context.getType() === 'http' ? findHttpContext(requestOf(context)) : undefined;
+    const session = findHttpContext(requestOf(context));
     // A handler's own setting wins over its controller's.
     const setting = this.reflector.getAllAndOverride<RouteSetting>(ROUTE, [
       context.getHandler(),

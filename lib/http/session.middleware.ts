@@ -4,26 +4,37 @@ import { pathToRegexp } from 'path-to-regexp';
 import type { SessionExclude } from '../options/session-options.js';
 import { currentContext, runInContext } from '../session/session-context.js';
 import { SessionManager } from '../session/session-manager.js';
+import { ExpressMigration } from './express-migration.js';
 import { findHttpContext, HttpSessionContext } from './http-session.context.js';
+import { defineRequestSession } from './request-session.js';
 import { SessionCookie } from './session-cookie.js';
 
 type Next = (error?: unknown) => void;
 
-/** Gives every request its session context. No I/O, unless `locking` is `'early'`. CherryPy's `init`. */
+/** Gives every request its session context. No I/O, unless the options say `eager` or `'early'`. CherryPy's `init`. */
 @Injectable()
 export class SessionMiddleware {
   private readonly isExcluded: (method: string | undefined, url: string | undefined) => boolean;
+  private readonly migration: ExpressMigration | undefined;
 
   constructor(
     @Inject(SessionManager) private readonly manager: SessionManager,
     @Inject(SessionCookie) private readonly cookie: SessionCookie,
   ) {
-    this.isExcluded = matcher(manager.options.exclude);
+    const { exclude, migrateFrom } = manager.options;
+    this.isExcluded = matcher(exclude);
+    this.migration = migrateFrom && new ExpressMigration(manager, migrateFrom);
   }
 
-  /** Whether `next` may be called with an error: `'early'` has a session to load. */
+  /** Whether `next` may be called with an error, as there is a session to load. */
   get mayFail(): boolean {
-    return this.manager.options.locking === 'early';
+    const { locking, eager } = this.manager.options;
+    return eager || locking === 'early';
+  }
+
+  /** Whether `req.session` is this package's. */
+  get hasRequestSession(): boolean {
+    return this.manager.options.requestSession;
   }
 
   /** For adapters whose middleware gets the raw request, or one that is it (Express). Runs once a request. */
@@ -33,6 +44,14 @@ export class SessionMiddleware {
     } else {
       this.init(req, res, req as { protocol?: string }, next);
     }
+  };
+
+  /** For middleware on Fastify, which gets the raw request. */
+  readonly useOnRaw = (req: IncomingMessage, res: ServerResponse, next: Next): void => {
+    if (this.hasRequestSession) {
+      defineRequestSession(req);
+    }
+    this.use(req, res, next);
   };
 
   /** For Fastify's `onRequest`. */
@@ -56,7 +75,7 @@ export class SessionMiddleware {
       next();
       return;
     }
-    const context = new HttpSessionContext(this.manager, this.cookie, req, res, source);
+    const context = new HttpSessionContext(this.manager, this.cookie, req, res, source, this.migration);
     if (this.mayFail) {
       context.use().then(() => runInContext(context, next), next);
     } else {

@@ -1,4 +1,5 @@
 import type { RequestMethod, Type } from '@nestjs/common';
+import type { ExpressStore } from '../storage/express-store/express-store.js';
 import type { SessionBackend } from '../storage/session-backend.js';
 
 /** When the lock of a session is taken. */
@@ -18,6 +19,19 @@ export type SessionExclude = string | { path: string; method?: RequestMethod };
 export interface TypeOrmDataSource {
   readonly isInitialized: boolean;
   readonly options: { readonly type: string };
+}
+
+/** Where express-session kept its sessions, as it was set up. */
+export interface ExpressMigrationOptions {
+  store: ExpressStore;
+  /** Its `secret`: one, or several. */
+  secret: string | string[];
+  /** Its `name`. Default `'connect.sid'`. */
+  name?: string;
+  /** Its `cookie.path`. Default `'/'`. */
+  path?: string;
+  /** Its `cookie.domain`. */
+  domain?: string;
 }
 
 export interface SessionModuleOptions {
@@ -83,6 +97,15 @@ export interface SessionModuleOptions {
    * `'explicit'`: locked only by `acquireLock()`; a save without the lock merges key by key.
    */
   locking?: SessionLockingMode;
+  /**
+   * True: load the session of every request before its middleware runs, for middleware that uses `req.session` at
+   * once. With `'implicit'`, that locks it too. Default false.
+   */
+  eager?: boolean;
+  /** False: leave `req.session` to others, such as express-session beside this package. Default true. */
+  requestSession?: boolean;
+  /** express-session's sessions, to be moved here when they are next used. */
+  migrateFrom?: ExpressMigrationOptions;
   /** Seconds to wait for the lock before the request is answered 503. Default 30. */
   lockTimeout?: number;
   /** Seconds until the lock of a process that died lapses. Default 30. */
@@ -120,6 +143,8 @@ export interface ResolvedSessionOptions extends Required<
     | 'sameSite'
     | 'partitioned'
     | 'locking'
+    | 'eager'
+    | 'requestSession'
     | 'saveUninitialized'
     | 'exclude'
     | 'maxSize'
@@ -131,6 +156,7 @@ export interface ResolvedSessionOptions extends Required<
     | 'createTable'
   >
 > {
+  migrateFrom: ExpressMigrationOptions | undefined;
   pathHeader: string | undefined;
   domain: string | undefined;
   priority: 'low' | 'medium' | 'high' | undefined;

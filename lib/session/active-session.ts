@@ -63,11 +63,13 @@ export class ActiveSession implements LockClient {
    * @param sentId the id that the client sent, well-formed, and signed if need be; null for a cookie that holds
    * no such id
    * @param sentKey its key, if the caller knows it
+   * @param bringIn makes the record that the client named in another way, before it is looked for
    */
   constructor(
     private readonly manager: SessionManager,
     sentId?: string | null,
     sentKey?: string,
+    private readonly bringIn?: () => Promise<void>,
   ) {
     this.stored = new StoredSession(manager);
     this.locking = manager.options.locking;
@@ -91,6 +93,11 @@ export class ActiveSession implements LockClient {
 
   get locked(): boolean {
     return this.stored.isLocked;
+  }
+
+  /** Whether it was loaded to be worked with, not only to be read. */
+  get isUsable(): boolean {
+    return this.loaded && !this.onlyRead;
   }
 
   /** Whether a record of this session exists, as far as this request knows. */
@@ -329,7 +336,9 @@ export class ActiveSession implements LockClient {
   private async loadNext(readOnly: boolean): Promise<void> {
     if (!this.loaded) {
       if (this.originalId !== undefined) {
+        await this.bringIn?.();
         await this.loadStored(readOnly);
+        this.cookieDue = this.bringIn !== undefined && this.isStored;
       }
       this.loaded = true;
     } else if (!readOnly && this.onlyRead) {

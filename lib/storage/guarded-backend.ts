@@ -84,7 +84,8 @@ export class GuardedBackend implements SessionBackend {
     return this.guard('deleteByOwner', '', this.backend.deleteByOwner(owner, options));
   }
 
-  private guard<T>(operation: string, key: string, result: Promise<T>): Promise<T> {
+  /** What all calls of the storage go through; also those of a store that sessions come from. */
+  guard<T>(operation: string, key: string, result: Promise<T>): Promise<T> {
     const guarded = result.catch((error: unknown) => this.fail(operation, error));
     return this.debug ? guarded.then(value => this.log(operation, key, value)) : guarded;
   }

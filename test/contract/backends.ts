@@ -2,7 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { SessionBackend } from 'nest-sessions';
+import { MemoryStore } from 'express-session';
+import { expressStore, type SessionBackend } from 'nest-sessions';
 import { FileBackend } from '../../lib/storage/file/file.backend.js';
 import { resolveSessionOptions } from '../../lib/options/resolve-options.js';
 import { openMemcachedBackend } from '../../lib/storage/memcached/memcached.backend.js';
@@ -70,6 +71,27 @@ export const BACKENDS: BackendUnderTest[] = [
       const openClient = () =>
         openMemcachedBackend(resolveSessionOptions({ storageType: 'memcached', servers, keyPrefix }));
       return closing([await openClient(), await openClient()]);
+    },
+  },
+  {
+    name: 'express-session’s MemoryStore',
+    sweepsItself: true,
+    async open() {
+      const backend = expressStore(new MemoryStore());
+      return { clients: [backend, backend], close: () => backend.close() };
+    },
+  },
+  {
+    name: 'an express-session store without touch',
+    sweepsItself: true,
+    async open() {
+      const store = new MemoryStore();
+      const backend = expressStore({
+        get: store.get.bind(store),
+        set: store.set.bind(store),
+        destroy: store.destroy.bind(store),
+      });
+      return { clients: [backend, backend], close: () => backend.close() };
     },
   },
 ];

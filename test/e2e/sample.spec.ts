@@ -1,76 +1,15 @@
-import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import { CookieJar } from 'tough-cookie';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { ADAPTERS } from '../support/app.js';
-import { makeDatabase } from '../support/own-database.js';
-import { buildProjectCopy } from '../support/project-copy.js';
-import { memcachedServers } from '../support/shared-servers.js';
+import { Shops } from '../support/shop.js';
+import { STORAGES } from '../support/storages.js';
 
 const FIREFOX = 'Mozilla/5.0 (X11; Linux x86_64; rv:131.0) Gecko/20100101 Firefox/131.0';
 const IPHONE =
   'Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.0 Mobile/15E148 Safari/604.1';
 
-let project: string;
-let databaseUrl: URL;
-const shops = new Set<ChildProcess>();
-
-beforeAll(async () => {
-  [project, databaseUrl] = await Promise.all([buildProjectCopy('nest-sessions', 'sample'), makeDatabase()]);
-  databaseUrl.password ||= 'open-sesame';
-}, 180_000);
-afterAll(async () => {
-  shops.forEach(shop => shop.kill('SIGKILL'));
-  await rm(project, { recursive: true, force: true });
-});
-
-const STORAGES: Record<string, (adapter: string) => Promise<{ env: Record<string, string>; words: string }>> =
-  {
-    ram: async () => ({ env: {}, words: 'RAM' }),
-    file: async adapter => {
-      const folder = join(project, 'sessions', adapter);
-      return { env: { STORAGE_PATH: folder }, words: `files under ${folder}` };
-    },
-    postgresql: async () => ({
-      env: { DATABASE_URL: databaseUrl.href },
-      words: `PostgreSQL on ${databaseUrl.host}`,
-    }),
-    memcached: async () => {
-      const servers = await memcachedServers();
-      return { env: { MEMCACHED_SERVERS: servers }, words: `memcached on ${servers}` };
-    },
-  };
-
-function run(env: Record<string, string>): ChildProcess {
-  const shop = spawn(process.execPath, ['sample/dist/main.js'], {
-    cwd: project,
-    env: { ...process.env, DATABASE_URL: '', MEMCACHED_SERVERS: '', PORT: '0', ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  shops.add(shop);
-  shop.once('exit', () => shops.delete(shop));
-  return shop;
-}
-
-/** @returns also what it prints when it is ready */
-async function openShop(env: Record<string, string>): Promise<{ shop: ChildProcess; line: string }> {
-  const shop = run(env);
-  let output = '';
-  return new Promise((done, fail) => {
-    shop.stdout!.on('data', chunk => {
-      output += chunk;
-      if (output.includes('\n')) {
-        done({ shop, line: output });
-      }
-    });
-    shop.stderr!.on('data', chunk => {
-      output += chunk;
-    });
-    shop.once('exit', code => fail(new Error(`The shop ended with ${code}: ${output}`)));
-  });
-}
+const shops = new Shops();
 
 /** One browser without JavaScript: forms, redirects and cookies. */
 class Visitor {
@@ -103,7 +42,7 @@ class Visitor {
     if (id !== undefined) {
       expect(page).not.toContain(id);
     }
-    expect(page).not.toContain(databaseUrl.password);
+    expect(page).not.toContain(shops.databaseUrl.password);
     return page;
   }
 
@@ -131,12 +70,10 @@ class Visitor {
 const text = (page: string): string => page.replace(/<[^>]*>/g, ' ').replace(/\s+/g, ' ');
 
 describe.concurrent('the sample shop', () => {
-  for (const [storage, prepare] of Object.entries(STORAGES)) {
+  for (const storage of STORAGES) {
     for (const adapter of ADAPTERS) {
       it(`keeps a cart, an account, its devices and a count: ${storage}, ${adapter}`, async () => {
-        const { env, words } = await prepare(adapter);
-        const { shop, line } = await openShop({ STORAGE: storage, ADAPTER: adapter, ...env });
-        const url = /http:\/\/localhost:\d+/.exec(line)![0];
+        const { process: shop, url, line, words } = await shops.open(storage, adapter);
         expect(line).toBe(`The shop is open: ${url} (${adapter}, sessions in ${words})\n`);
         const laptop = new Visitor(url, FIREFOX);
         const phone = new Visitor(url, IPHONE);
@@ -181,7 +118,7 @@ describe.concurrent('the sample shop', () => {
       'memcached cannot be reached: connect ECONNREFUSED 127.0.0.1:1',
     ],
   ])('says in one line what keeps it from opening: %j', async (env, message) => {
-    const child = run(env as Record<string, string>);
+    const child = shops.run(env as Record<string, string>);
     let output = '';
     child.stdout!.on('data', chunk => {
       output += chunk;

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { cp, mkdtemp, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -69,9 +69,46 @@ export class EmptyProject {
   }
 
   /** @returns what a script prints */
-  async run(file: string, env: Record<string, string> = {}): Promise<string> {
+  run(file: string, env: Record<string, string> = {}): Promise<string> {
+    return this.runWith(process.execPath, file, env);
+  }
+
+  /** With the Node.js that another project has installed from npm. */
+  async runOn(
+    { folder }: EmptyProject,
+    file: string,
+    env: Record<string, string>,
+  ): Promise<{ version: string; out: string }> {
+    const node = join(folder, 'node_modules', 'node', 'bin', 'node');
+    return { version: await this.runWith(node, '--version'), out: await this.runWith(node, file, env) };
+  }
+
+  private async runWith(node: string, file: string, env: Record<string, string> = {}): Promise<string> {
     const options = { cwd: this.folder, env: { ...process.env, ...env }, timeout: 120_000 };
-    return (await run(process.execPath, [file], options)).stdout;
+    return (await run(node, [file], options)).stdout;
+  }
+
+  /** What a program that the project has installed prints. */
+  bin(name: string, ...args: string[]): Promise<string> {
+    return this.binWith({}, name, ...args);
+  }
+
+  async binWith(env: Record<string, string>, name: string, ...args: string[]): Promise<string> {
+    const program = join(this.folder, 'node_modules', '.bin', name);
+    const options = { cwd: this.folder, env: { ...process.env, ...env }, timeout: 120_000 };
+    return run(program, args, options).then(
+      ({ stdout }) => stdout,
+      (error: { stdout: string; stderr: string }) => `${error.stdout}\n${error.stderr}`,
+    );
+  }
+
+  /** A program of programs/. */
+  async copy(program: string, file: string): Promise<void> {
+    await cp(join(PROGRAMS, program), join(this.folder, file));
+  }
+
+  async manifest(): Promise<object> {
+    return JSON.parse(await readFile(join(this.folder, 'package.json'), 'utf8'));
   }
 
   async write(file: string, text: string): Promise<void> {

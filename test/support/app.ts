@@ -1,5 +1,6 @@
 import type { DynamicModule, INestApplication, Provider, Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
+import type { NestExpressApplication } from '@nestjs/platform-express';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { SESSION_BACKEND, SessionsModule, SessionStore, type SessionModuleOptions } from 'nest-sessions';
 import { inLong } from './long.js';
@@ -48,6 +49,8 @@ export interface TestAppOptions {
   /** Last steps before it listens. */
   prepare?: (app: INestApplication) => void | Promise<void>;
   logger?: false | ['error'];
+  /** Believe X-Forwarded-Proto. */
+  trustProxy?: boolean;
 }
 
 /** A Nest application with sessions that listens on a free port. */
@@ -60,11 +63,21 @@ export async function startApp(options: TestAppOptions): Promise<TestApp> {
     controllers: options.controllers ?? [],
     providers: options.providers ?? [],
   };
-  const settings = { logger: options.logger ?? (false as const), abortOnError: false };
+  const settings = {
+    logger: options.logger ?? (process.env.TEST_LOG ? (['error'] as ['error']) : (false as const)),
+    abortOnError: false,
+  };
   const app =
     options.adapter === 'fastify'
-      ? await NestFactory.create(module, new FastifyAdapter(), settings)
+      ? await NestFactory.create(
+          module,
+          new FastifyAdapter({ trustProxy: options.trustProxy ?? false }),
+          settings,
+        )
       : await NestFactory.create(module, settings);
+  if (options.trustProxy && options.adapter !== 'fastify') {
+    (app as NestExpressApplication).set('trust proxy', true);
+  }
   await options.prepare?.(app);
   await app.listen(0, '127.0.0.1');
   const { port } = app.getHttpServer().address();

@@ -1,6 +1,7 @@
-import { Controller, Get, Param } from '@nestjs/common';
+import { Controller, Get, Param, Req, Res, Session as NestSession } from '@nestjs/common';
+import type { ServerResponse } from 'node:http';
 import { afterAll, afterEach, beforeAll, expect } from 'vitest';
-import { Session, SessionLocking, SkipSession } from 'nest-sessions';
+import { Session, SessionLocking, SkipSession, type ExpressSession } from 'nest-sessions';
 import { SessionManager } from '../../lib/session/session-manager.js';
 import { Client, type Answer, type RequestOptions } from './client.js';
 import { startApp, type TestApp, type TestAppOptions } from './app.js';
@@ -8,8 +9,12 @@ import { startApp, type TestApp, type TestAppOptions } from './app.js';
 /** What a handler does, written where the test is. */
 export type Script = (session: Session) => unknown;
 export type ScriptRoute = 'run' | 'read' | 'explicit' | 'early' | 'skip' | 'none';
+/** As one written for express-session: with `req.session`, the request, and the raw response. */
+export type ExpressScript = (session: ExpressSession, req: any, res: ServerResponse) => unknown;
+/** `express` returns a value; `express-raw` answers by itself. */
+export type ExpressScriptRoute = 'express' | 'express-raw';
 
-const scripts = new Map<string, Script>();
+const scripts = new Map<string, (...args: any[]) => unknown>();
 let lastScript = 0;
 
 /** Runs scripts as handlers, with the session as each route takes it. */
@@ -39,18 +44,33 @@ export class ScriptController {
 
   @SkipSession()
   @Get('skip/:script')
-  skip(@Param('script') script: string) {
-    return this.call(script);
+  skip(@Param('script') script: string, @Req() req: any) {
+    return this.call(script, req);
   }
 
   /** Asks for no session; the script may, by other ways. */
   @Get('none/:script')
-  none(@Param('script') script: string) {
-    return this.call(script);
+  none(@Param('script') script: string, @Req() req: any) {
+    return this.call(script, req);
   }
 
-  private async call(script: string, session?: Session) {
-    return { value: await scripts.get(script)!(session!) };
+  @Get('express/:script')
+  express(@NestSession() session: ExpressSession, @Param('script') script: string, @Req() req: any) {
+    return this.call(script, session, req);
+  }
+
+  @Get('express-raw/:script')
+  async expressRaw(
+    @NestSession() session: ExpressSession,
+    @Param('script') script: string,
+    @Req() req: any,
+    @Res() res: any,
+  ) {
+    await scripts.get(script)!(session, req, res.raw ?? res);
+  }
+
+  private async call(script: string, ...args: unknown[]) {
+    return { value: await scripts.get(script)!(...args) };
   }
 }
 
@@ -70,7 +90,28 @@ export class Browser extends Client {
   }
 
   /** One request whose handler is the script. */
-  async run(script: Script, route: ScriptRoute = 'run', options?: RequestOptions): Promise<Answer> {
+  run(script: Script, route: ScriptRoute = 'run', options?: RequestOptions): Promise<Answer> {
+    return this.call(script, route, options);
+  }
+
+  /** What the script returned, as JSON brings it. @throws if the answer was no success */
+  value(script: Script, route: ScriptRoute = 'run'): Promise<any> {
+    return this.valueFrom(script, route);
+  }
+
+  runExpress(script: ExpressScript, route: ExpressScriptRoute = 'express'): Promise<Answer> {
+    return this.call(script, route);
+  }
+
+  expressValue(script: ExpressScript): Promise<any> {
+    return this.valueFrom(script, 'express');
+  }
+
+  private async call(
+    script: (...args: any[]) => unknown,
+    route: string,
+    options?: RequestOptions,
+  ): Promise<Answer> {
     const name = String(++lastScript);
     scripts.set(name, script);
     try {
@@ -82,9 +123,8 @@ export class Browser extends Client {
     }
   }
 
-  /** What the script returned, as JSON brings it. @throws if the answer was no success */
-  async value(script: Script, route?: ScriptRoute): Promise<any> {
-    const answer = await this.run(script, route);
+  private async valueFrom(script: (...args: any[]) => unknown, route: string): Promise<any> {
+    const answer = await this.call(script, route);
     if (answer.status !== 200) {
       throw new Error(`${answer.status} ${answer.body}`);
     }

@@ -17,6 +17,11 @@ export const memcachedBinaries = () => findBinaries('memcached', 'memcached', as
 export const pgbouncerBinaries = () =>
   findBinaries('pgbouncer', 'pgbouncer', async () => ['/usr/sbin', ...PATHS]);
 
+/** Chromium's path. */
+export const chromiumProgram = async () =>
+  process.env.TEST_CHROMIUM ??
+  join(await findBinaries('chromium', 'chromium', async () => PATHS), 'chromium');
+
 /** Before any test, and without a test's time limit: what the tests start must be there. */
 export default async function setup(): Promise<void> {
   if (!process.env.TEST_POSTGRES_URL) {
@@ -24,6 +29,9 @@ export default async function setup(): Promise<void> {
   }
   if (!process.env.TEST_MEMCACHED_SERVERS) {
     await memcachedBinaries();
+  }
+  if (!process.env.TEST_CHROMIUM) {
+    await chromiumProgram();
   }
   if (isLong) {
     await pgbouncerBinaries();
@@ -48,8 +56,8 @@ async function findBinaries(
   const installed = await findIn(await foldersOf(), program);
   if (!installed) {
     throw new Error(
-      `The tests need ${packageName}: install it (apt-get install ${packageName}, brew install ${packageName}), ` +
-        'or start one and set TEST_POSTGRES_URL, TEST_MEMCACHED_SERVERS',
+      `The tests need ${packageName}: install it (apt-get install ${packageName}, brew install ${packageName}), or ` +
+        'say where there is one: TEST_POSTGRES_URL, TEST_MEMCACHED_SERVERS, TEST_CHROMIUM',
     );
   }
   return installed;

@@ -1,4 +1,5 @@
 import { RequestMethod } from '@nestjs/common';
+import { MemoryStore } from 'express-session';
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { jsonPlusSerializer, SessionOptionsException, type SessionModuleOptions } from 'nest-sessions';
@@ -24,6 +25,7 @@ const NO_NUMBERS = ['60', NaN, Infinity, null, {}, 1n];
 const POSITIVE = [...NO_NUMBERS, 0, -1];
 const NO_BOOLEANS = ['true', 'false', 0, 1, null, {}];
 
+const FORMER = { store: new MemoryStore(), secret: 's' };
 const PG = { storageType: 'postgresql', url: 'postgres://host/db' };
 
 const WRONG: Record<keyof SessionModuleOptions, unknown[]> = {
@@ -57,6 +59,21 @@ const WRONG: Record<keyof SessionModuleOptions, unknown[]> = {
   secret: ['', [], [''], ['a', ''], ['a', undefined], 5, null, {}, [['a']], Buffer.from('a')],
   cleanFreq: [...NO_NUMBERS, -1, 35_792],
   locking: ['none', true, null, ''],
+  eager: NO_BOOLEANS,
+  requestSession: NO_BOOLEANS,
+  migrateFrom: [
+    null,
+    {},
+    5,
+    { store: FORMER.store },
+    { secret: 's' },
+    { ...FORMER, store: {} },
+    { ...FORMER, secret: [] },
+    { ...FORMER, name: 'session_id' },
+    { ...FORMER, name: 'a b' },
+    { ...FORMER, path: 'x' },
+    { ...FORMER, domain: 'a b' },
+  ],
   lockTimeout: [...NO_NUMBERS, -1, 2_147_484],
   leaseTime: [...NO_NUMBERS, -1, 0, 0.01, 2_147_484],
   saveUninitialized: NO_BOOLEANS,
@@ -123,6 +140,12 @@ const RIGHT: Record<keyof SessionModuleOptions, unknown[]> = {
   secret: ['s', ['s'], ['new', 'old']],
   cleanFreq: [0, 0.01, 5, 35_791],
   locking: ['implicit', 'early', 'explicit'],
+  eager: [true, false],
+  requestSession: [true, false],
+  migrateFrom: [
+    FORMER,
+    { ...FORMER, secret: ['new', 'old'], name: 'sid', path: '/shop', domain: 'example.com' },
+  ],
   lockTimeout: [0, 0.1, 30],
   leaseTime: [0.1, 30],
   saveUninitialized: [true, false],
@@ -196,6 +219,7 @@ describe('options together', () => {
     [{ storageType: 'file', storagePath: '' }, /^storagePath is missing/],
     [{ storageType: 'ram', storagePath: './sessions' }, /^storagePath goes with storageType 'file'/],
     [{ storageType: 'file', storagePath: 'x', maxSessions: 5 }, /^maxSessions goes with storageType 'ram'/],
+    [{ migrateFrom: FORMER, name: 'connect.sid' }, /^migrateFrom needs name: another than the option name/],
     [{ path: '/', pathHeader: 'x-path' }, /^path and pathHeader exclude each other; remove one/],
     [{ name: '__Host-id', secure: false }, /__Host-id must be Secure; remove secure: false/],
     [{ name: '__Host-id', domain: 'example.com' }, /__Host-id cannot have a domain; remove domain/],
@@ -284,6 +308,9 @@ describe('defaults', () => {
       secrets: [],
       cleanFreqMs: 300_000,
       locking: 'implicit',
+      eager: false,
+      requestSession: true,
+      migrateFrom: undefined,
       lockTimeoutMs: 30_000,
       leaseMs: 30_000,
       touchAfterMs: 0,

@@ -1,0 +1,78 @@
+import { parseCookie, stringifySetCookie } from 'cookie';
+import cookieParser from 'cookie-parser';
+import { createHmac } from 'node:crypto';
+import type { IncomingHttpHeaders } from 'node:http';
+import type { ExpressMigrationOptions } from '../options/session-options.js';
+import { sessionKey } from '../session/session-id.js';
+import type { SessionManager } from '../session/session-manager.js';
+import { ExpressStoreClient } from '../storage/express-store/express-store-client.js';
+import type { ExpressStoredSession } from '../storage/express-store/express-store.js';
+
+/** A session of express-session's that a request names. */
+export interface FormerSession {
+  /** What its id is here. */
+  readonly id: string;
+  /** Moves it here, if it is still there. To be called before the session of that id is loaded. */
+  move(): Promise<void>;
+}
+
+/**
+ * Sessions that express-session began move here when they are next used, so that a change of package logs nobody out.
+ *
+ * The new id follows from the old one, and from the secret: of requests that come with the old cookie at a time, one
+ * moves the session, and all find it. What is moved is removed from the old store, so that it can be ended here.
+ */
+export class ExpressMigration {
+  private readonly store: ExpressStoreClient;
+  private readonly secrets: string[];
+  private readonly name: string;
+
+  constructor(
+    private readonly manager: SessionManager,
+    private readonly options: ExpressMigrationOptions,
+  ) {
+    this.store = new ExpressStoreClient(options.store);
+    this.secrets = [options.secret].flat();
+    this.name = options.name ?? 'connect.sid';
+  }
+
+  find(headers: IncomingHttpHeaders): FormerSession | undefined {
+    const value = headers.cookie?.includes(this.name) ? parseCookie(headers.cookie)[this.name] : undefined;
+    const sid = value?.startsWith('s:') ? cookieParser.signedCookie(value, this.secrets) : false;
+    if (typeof sid !== 'string' || sid === '') {
+      return undefined;
+    }
+    const id = createHmac('sha256', this.secrets.at(-1)!).update(`nest-sessions:${sid}`).digest('base64url');
+    return { id, move: () => this.move(sid, sessionKey(id)) };
+  }
+
+  /** The `Set-Cookie` that makes the client forget the old id. */
+  clearCookie(): string {
+    const { path = '/', domain } = this.options;
+    return stringifySetCookie({ name: this.name, value: '', path, domain, maxAge: 0, expires: new Date(0) });
+  }
+
+  private async move(sid: string, key: string): Promise<void> {
+    const { backend } = this.manager;
+    const former = await backend.guard('migrate', key, this.store.get(sid));
+    if (!former) {
+      return; // it has ended, or moved
+    }
+    const created = await backend.create(key, this.toWrite(former));
+    // Whoever moved it meanwhile made the record first, and may have ended it since: then it is not to come back.
+    if (created && !(await backend.guard('migrate', key, this.store.get(sid)))) {
+      await backend.delete(key);
+      return;
+    }
+    await backend.guard('migrate', key, this.store.destroy(sid));
+  }
+
+  private toWrite({ cookie, ...data }: ExpressStoredSession) {
+    const { serializer, timeout: defaultTimeout } = this.manager.options;
+    const { originalMaxAge } = cookie;
+    const minutes =
+      typeof originalMaxAge === 'number' && originalMaxAge > 0 ? originalMaxAge / 60_000 : undefined;
+    const timeout = minutes === defaultTimeout ? undefined : minutes;
+    return { data: serializer.stringify(data), timeout, ttl: this.manager.timeToLive(timeout, Date.now()) };
+  }
+}

@@ -1,0 +1,81 @@
+import type { Type } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import ts from 'typescript';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { memcachedServers, postgresqlUrl } from '../support/shared-servers.js';
+
+const ROOT = join(import.meta.dirname, '../..');
+/** In the project, so that its packages are found from there. */
+const FOLDER = join(import.meta.dirname, `.blocks-${process.pid}`);
+
+interface Page {
+  name: string;
+  folder: string;
+  files: string[];
+}
+
+/** Writes the page's TypeScript blocks to files; one that begins with `// name.ts` has that name. */
+async function extract(page: string): Promise<Page> {
+  const text = await readFile(join(ROOT, page), 'utf8');
+  const name = basename(page, '.md');
+  const folder = join(FOLDER, name);
+  await mkdir(folder, { recursive: true });
+  const files: string[] = [];
+  for (const [, block] of text.matchAll(/^ *```ts\n([\s\S]*?)^ *```$/gm)) {
+    const own = /^\s*\/\/ (\S+\.ts)\n/.exec(block!)?.[1];
+    const file = join(folder, own ?? `block-${files.length + 1}.ts`);
+    await writeFile(file, block!);
+    files.push(file);
+  }
+  return { name, folder, files };
+}
+
+/** @returns the compiler's errors: a page is one application */
+function compile({ files }: Page): string {
+  const config = ts.readConfigFile(join(ROOT, 'tsconfig.json'), ts.sys.readFile);
+  const { options } = ts.parseJsonConfigFileContent(config.config, ts.sys, ROOT);
+  const program = ts.createProgram(files, { ...options, noEmit: true, noUnusedLocals: false });
+  return ts.formatDiagnostics(ts.getPreEmitDiagnostics(program), {
+    getCanonicalFileName: name => name,
+    getCurrentDirectory: () => FOLDER,
+    getNewLine: () => '\n',
+  });
+}
+
+const pages = ['README.md', ...(await readdir(join(ROOT, 'docs'))).sort().map(file => `docs/${file}`)].filter(
+  page => page.endsWith('.md'),
+);
+
+describe.each(pages)('the code of %s', name => {
+  let page: Page;
+
+  beforeAll(async () => {
+    page = await extract(name);
+    process.env.DATABASE_URL = await postgresqlUrl();
+    process.env.MEMCACHED_SERVERS = await memcachedServers();
+  });
+  afterAll(() => rm(page.folder, { recursive: true, force: true }));
+
+  it('compiles', () => {
+    expect(compile(page)).toBe('');
+  });
+
+  it('runs, and its modules start as applications', async () => {
+    const folder = process.cwd();
+    for (const file of page.files) {
+      const exported: { AppModule?: Type } = await import(file);
+      if (exported.AppModule) {
+        process.chdir(page.folder); // for './sessions'
+        try {
+          const app = await NestFactory.create(exported.AppModule, { logger: false, abortOnError: false });
+          await app.init();
+          await app.close();
+        } finally {
+          process.chdir(folder);
+        }
+      }
+    }
+  });
+});

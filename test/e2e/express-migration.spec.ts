@@ -1,0 +1,157 @@
+import expressSession, { MemoryStore, type Store } from 'express-session';
+import { createServer, type Server } from 'node:http';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ALL_SETUPS, startApp } from '../support/app.js';
+import { Client, sendRaw } from '../support/client.js';
+import { Browser, ScriptController, useServer } from '../support/scripts.js';
+
+const SECRETS = ['the current one', 'the former one'];
+
+/** The application as it was, with express-session. */
+class FormerApp {
+  readonly store = new MemoryStore();
+  readonly server: Server;
+  url!: string;
+
+  constructor() {
+    const session = expressSession({
+      store: this.store as Store,
+      secret: SECRETS,
+      resave: false,
+      saveUninitialized: false,
+      cookie: { maxAge: 7_200_000 },
+    });
+    this.server = createServer((req: any, res: any) =>
+      session(req, res, () => {
+        if (req.url === '/log-in') {
+          req.session.user = { name: 'Ann' };
+        }
+        res.end(JSON.stringify(req.session.user ?? null));
+      }),
+    );
+  }
+
+  async start(): Promise<void> {
+    await new Promise<void>(resolve => this.server.listen(0, '127.0.0.1', resolve));
+    this.url = `http://127.0.0.1:${(this.server.address() as { port: number }).port}`;
+  }
+
+  /** A browser that has logged in there, for the same host at another port: cookies know no ports. */
+  async user(url: string): Promise<Browser> {
+    const client = new Client(this.url);
+    await client.get('/log-in');
+    const browser = new Browser(url);
+    const cookie = (await client.jar.getCookies(this.url)).find(({ key }) => key === 'connect.sid')!;
+    browser.jar.setCookieSync(cookie, url);
+    return browser;
+  }
+}
+
+describe.each(ALL_SETUPS)('coming from express-session: $storage, $adapter', setup => {
+  const former = new FormerApp();
+  beforeAll(() => former.start());
+  afterAll(() => void former.server.close());
+  const server = useServer({
+    ...setup,
+    sessions: { migrateFrom: { store: former.store, secret: SECRETS } },
+  });
+  const left = () =>
+    new Promise<number>((resolve, reject) =>
+      former.store.length((error, count) => (error ? reject(error) : resolve(count!))),
+    );
+
+  it('a user stays logged in, with the data and its age, and the old session and cookie are gone', async () => {
+    const browser = await former.user(server.url);
+    const seen = await browser.value(session => ({
+      ...session.toJSON(),
+      isNew: session.isNew,
+      minutes: session.timeout,
+      locked: session.locked,
+    }));
+    expect(seen).toEqual({ user: { name: 'Ann' }, isNew: false, minutes: 120, locked: true });
+    expect(await left()).toBe(0);
+    expect(await browser.cookie('connect.sid')).toBeUndefined();
+    expect(await browser.cookie()).toMatch(/^[\w-]{43}$/);
+    expect(await browser.value(session => session.get('user'))).toEqual({ name: 'Ann' });
+  });
+
+  it('no lost update: 20 first requests at once, each of which adds 1, have one session, which ends at 20', async () => {
+    const before = await server.stored();
+    const browser = await former.user(server.url);
+    const cookie = `connect.sid=${(await browser.cookie('connect.sid'))!}`;
+    const count = async () => {
+      await browser.run(
+        session => void session.set('count', session.get('count', 0) + 1),
+        'run',
+        { headers: { cookie } }, // also those that come after the first answer
+      );
+    };
+    await Promise.all(Array.from({ length: 20 }, count));
+    expect(await browser.value(session => session.get('count'))).toBe(20);
+    expect((await server.stored()) - before).toBe(1);
+  });
+
+  it('no resurrection: after the log-out the old cookie brings nothing back', async () => {
+    for (let run = 0; run < 20; run++) {
+      const browser = await former.user(server.url);
+      const cookie = `connect.sid=${(await browser.cookie('connect.sid'))!}`;
+      const again = () => browser.run(session => session.get('user'), 'run', { headers: { cookie } });
+      // Some of them read the old session before it moves, and go on when it has ended here.
+      await Promise.all([browser.run(session => session.destroy()), again(), again()]);
+      expect((await again()).json()).toEqual({});
+    }
+    expect(await left()).toBe(0);
+  });
+
+  it('a forged, unsigned or unknown cookie is as good as none', async () => {
+    const browser = new Browser(server.url);
+    const before = await server.stored();
+    for (const value of ['s%3Aabc.forged', 'abc', 's%3A', '%', '']) {
+      const answer = await browser.run(session => session.isNew, 'run', {
+        headers: { cookie: `connect.sid=${value}` },
+      });
+      expect([answer.json(), answer.setCookies]).toEqual([{ value: true }, []]);
+    }
+    expect(await server.stored()).toBe(before);
+  });
+
+  it('a request that uses no session does not ask the old store', async () => {
+    const browser = await former.user(server.url);
+    const before = await left();
+    await browser.value(() => undefined, 'none');
+    expect(await left()).toBe(before);
+  });
+
+  it('secrets stay secret: the new id does not follow from the old one without the secret', async () => {
+    const browser = await former.user(server.url);
+    const sid = decodeURIComponent((await browser.cookie('connect.sid'))!)
+      .slice(2)
+      .split('.')[0]!;
+    await browser.value(session => session.size);
+    expect(await browser.cookie()).not.toContain(sid);
+  });
+});
+
+describe('coming from express-session, in trouble', () => {
+  it('storage trouble is not absence: while the old store fails, 503, and the user is logged in afterwards', async () => {
+    const former = new FormerApp();
+    await former.start();
+    const { get } = former.store;
+    const app = await startApp({
+      controllers: [ScriptController],
+      sessions: { migrateFrom: { store: former.store, secret: SECRETS[0]! } },
+    });
+    try {
+      const browser = await former.user(app.url);
+      former.store.get = (_sid, callback) => callback(new Error('connection lost'));
+      const answer = await browser.run(session => session.get('user'));
+      expect([answer.status, answer.setCookies]).toEqual([503, []]);
+      former.store.get = get;
+      expect(await browser.value(session => session.get('user'))).toEqual({ name: 'Ann' });
+      expect((await sendRaw(`${app.url}/none/x`)).status).toBe(500); // the server lives
+    } finally {
+      await app.close();
+      former.server.close();
+    }
+  });
+});

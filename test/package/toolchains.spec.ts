@@ -1,0 +1,85 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { EmptyProject, packProject } from './empty-project.js';
+
+const INSTALL_TIME = 600_000;
+const WELL = '401\n201\n200 {"user":"Ann","visits":20}\n201\n401\n';
+const DECORATORS = {
+  parser: { syntax: 'typescript', decorators: true },
+  transform: { legacyDecorator: true, decoratorMetadata: true },
+  target: 'es2022',
+};
+const NEST = ['common', 'core', 'platform-express', 'platform-fastify', 'testing', 'schedule'];
+const JEST = ['jest@30', '@swc/jest', '@swc/core'];
+
+// Takes the registry and minutes: `npm run test:matrix`.
+describe.runIf(process.env.TEST_MATRIX)('the packed package in other tools', { timeout: 180_000 }, () => {
+  let packed: { folder: string; tarball: string };
+  const projects: EmptyProject[] = [];
+
+  beforeAll(async () => {
+    packed = await packProject();
+  }, INSTALL_TIME);
+  afterAll(async () => {
+    await Promise.all(projects.map(project => project.remove()));
+    await rm(packed.folder, { recursive: true, force: true });
+  });
+
+  const makeProject = async (version: string, ...tools: string[]) => {
+    const project = await EmptyProject.make();
+    projects.push(project);
+    const schedule = version === '11' ? '6' : version;
+    const nest = NEST.map(name => `@nestjs/${name}@${name === 'schedule' ? schedule : version}`);
+    await project.install(packed.tarball, ...nest, 'reflect-metadata', 'rxjs', ...tools);
+    return project;
+  };
+
+  it('SWC: an application that it has compiled serves', { timeout: INSTALL_TIME }, async () => {
+    const project = await makeProject('12', '@swc/core', '@swc/cli');
+    await project.copy('smoke.ts', 'src/smoke.ts');
+    await project.write('.swcrc', JSON.stringify({ jsc: DECORATORS, module: { type: 'nodenext' } }));
+    await project.write('package.json', JSON.stringify({ ...(await project.manifest()), type: 'module' }));
+    await project.bin('swc', 'src', '--out-dir', 'out', '--strip-leading-paths');
+    expect(await project.run(join('out', 'smoke.js'))).toBe(WELL);
+  });
+
+  it('vitest: Test.createTestingModule() and overrideProvider()', { timeout: INSTALL_TIME }, async () => {
+    const project = await makeProject('12', 'vitest@4');
+    await project.copy('in-runner.ts', 'app.spec.ts');
+    await project.write(
+      'vitest.config.mjs',
+      `export default { oxc: { decorator: { legacy: true, emitDecoratorMetadata: true } }, test: { globals: true } };`,
+    );
+    expect(await project.bin('vitest', 'run', '--reporter=json')).toContain('"numPassedTests":2');
+  });
+
+  it(
+    'jest, ES modules: Test.createTestingModule() and overrideProvider()',
+    { timeout: INSTALL_TIME },
+    async () => {
+      const project = await makeProject('12', ...JEST);
+      await project.copy('in-runner.ts', 'app.spec.ts');
+      await project.write(
+        'jest.config.mjs',
+        `export default { extensionsToTreatAsEsm: ['.ts'], transform: { '[.]ts$': ['@swc/jest', ${JSON.stringify({ jsc: DECORATORS, module: { type: 'es6' } })}] } };`,
+      );
+      const flags = { NODE_OPTIONS: '--experimental-vm-modules --no-warnings' };
+      expect(await project.binWith(flags, 'jest', '--json', '--silent')).toContain('"numPassedTests":2');
+    },
+  );
+
+  it(
+    'jest, CommonJS, Nest 11: the same, with this package among what is transformed',
+    { timeout: INSTALL_TIME },
+    async () => {
+      const project = await makeProject('11', ...JEST);
+      await project.copy('in-runner.ts', 'app.spec.ts');
+      await project.write(
+        'jest.config.cjs',
+        `module.exports = { transform: { '[.][tj]s$': ['@swc/jest', ${JSON.stringify({ jsc: DECORATORS, module: { type: 'commonjs' } })}] }, transformIgnorePatterns: ['node_modules/(?!(nest-sessions|cookie)/)'] };`,
+      );
+      expect(await project.bin('jest', '--json', '--silent')).toContain('"numPassedTests":2');
+    },
+  );
+});
