@@ -22,6 +22,11 @@ async function extract(page: string): Promise<Page> {
   const name = basename(page, '.md');
   const folder = join(FOLDER, name);
   await mkdir(folder, { recursive: true });
+  // What `nest new` makes, and the pages build on.
+  await writeFile(
+    join(folder, 'app.service.ts'),
+    "export class AppService { getHello(): string { return 'Hello World!'; } }",
+  );
   const files: string[] = [];
   for (const [, block] of text.matchAll(/^ *```ts\n([\s\S]*?)^ *```$/gm)) {
     const own = /^\s*\/\/ (\S+\.ts)\n/.exec(block!)?.[1];

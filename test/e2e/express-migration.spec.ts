@@ -75,6 +75,13 @@ describe.each(ALL_SETUPS)('coming from express-session: $storage, $adapter', set
     expect(await browser.value(session => session.get('user'))).toEqual({ name: 'Ann' });
   });
 
+  it('a first request that only reads brings the new cookie, too', async () => {
+    const browser = await former.user(server.url);
+    expect(await browser.value(session => session.get('user'), 'read')).toEqual({ name: 'Ann' });
+    expect(await browser.cookie('connect.sid')).toBeUndefined();
+    expect(await browser.cookie()).toMatch(/^[\w-]{43}$/);
+  });
+
   it('no lost update: 20 first requests at once, each of which adds 1, have one session, which ends at 20', async () => {
     const before = await server.stored();
     const browser = await former.user(server.url);

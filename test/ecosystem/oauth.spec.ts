@@ -1,5 +1,6 @@
-import { Controller, Get, Req, UseGuards } from '@nestjs/common';
+import { Controller, Get, Req, Session as NestSession, UseGuards } from '@nestjs/common';
 import { AuthGuard } from '@nestjs/passport';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import grant from 'grant';
 import { generateKeyPairSync, randomUUID, sign } from 'node:crypto';
 import { once } from 'node:events';
@@ -9,9 +10,11 @@ import { allowInsecureRequests, discovery } from 'openid-client';
 import { Strategy } from 'openid-client/passport';
 import passport from 'passport';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { loadSession } from 'nest-sessions';
+import { loadSession, type ExpressSession } from 'nest-sessions';
+import { ADAPTERS } from '../support/app.js';
 import { Client } from '../support/client.js';
 import { ScriptController, useServer } from '../support/scripts.js';
+import { freePort } from '../support/servers.js';
 
 const CLIENT = 'the-shop';
 
@@ -108,32 +111,37 @@ async function follow(client: Client, path: string): Promise<string> {
 @Controller()
 class WelcomeController {
   @Get('welcome')
-  welcome(@Req() req: any) {
-    return { token: req.session.grant.response.access_token };
+  welcome(@NestSession() session: ExpressSession) {
+    return { token: session.grant.response.access_token };
   }
 }
 
-describe('grant', () => {
+const PORTS = { express: await freePort(), fastify: await freePort() };
+
+describe.each(ADAPTERS)('grant: %s', adapter => {
+  const port = PORTS[adapter];
   const server = useServer({
+    adapter,
+    port,
     controllers: [ScriptController, WelcomeController],
-    prepare(app) {
-      const makeGrant = () =>
-        (grant as any).express({
-          defaults: { origin: server.url, transport: 'session', state: true },
-          own: {
-            oauth: 2,
-            authorize_url: `${provider.url}/authorize`,
-            access_url: `${provider.url}/token`,
-            key: CLIENT,
-            secret: 'secret',
-            callback: '/welcome',
-          },
-        });
-      // The port is known only once the application listens.
-      let own: ReturnType<typeof makeGrant>;
-      app.use(loadSession, (req: unknown, res: unknown, next: unknown) =>
-        (own ??= makeGrant())(req, res, next),
-      );
+    sessions: { eager: adapter === 'fastify' }, // where grant answers by routes of its own
+    async prepare(app) {
+      const config = {
+        defaults: { origin: `http://127.0.0.1:${port}`, transport: 'session', state: true },
+        own: {
+          oauth: 2,
+          authorize_url: `${provider.url}/authorize`,
+          access_url: `${provider.url}/token`,
+          key: CLIENT,
+          secret: 'secret',
+          callback: '/welcome',
+        },
+      };
+      if (adapter === 'express') {
+        app.use(loadSession, (grant as any).express(config));
+      } else {
+        await (app as NestFastifyApplication).register((grant as any).fastify(config));
+      }
     },
   });
 

@@ -49,6 +49,8 @@ export interface TestAppOptions {
   /** Last steps before it listens. */
   prepare?: (app: INestApplication) => void | Promise<void>;
   logger?: false | ['error'];
+  /** Default: any that is free. */
+  port?: number;
   /** Believe X-Forwarded-Proto. */
   trustProxy?: boolean;
 }
@@ -79,7 +81,7 @@ export async function startApp(options: TestAppOptions): Promise<TestApp> {
     (app as NestExpressApplication).set('trust proxy', true);
   }
   await options.prepare?.(app);
-  await app.listen(0, '127.0.0.1');
+  await app.listen(options.port ?? 0, '127.0.0.1');
   const { port } = app.getHttpServer().address();
   return {
     app,

@@ -17,6 +17,9 @@ export const memcachedBinaries = () => findBinaries('memcached', 'memcached', as
 export const pgbouncerBinaries = () =>
   findBinaries('pgbouncer', 'pgbouncer', async () => ['/usr/sbin', ...PATHS]);
 
+/** The folder of Redis, in which a store of express-session's keeps its sessions. */
+export const redisBinaries = () => findBinaries('redis-server', 'redis-server', async () => PATHS);
+
 /** Chromium's path. */
 export const chromiumProgram = async () =>
   process.env.TEST_CHROMIUM ??
@@ -30,6 +33,7 @@ export default async function setup(): Promise<void> {
   if (!process.env.TEST_MEMCACHED_SERVERS) {
     await memcachedBinaries();
   }
+  await redisBinaries();
   if (!process.env.TEST_CHROMIUM) {
     await chromiumProgram();
   }

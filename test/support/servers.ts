@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { Client } from 'pg';
-import { memcachedBinaries, postgresqlBinaries } from './server-binaries.js';
+import { memcachedBinaries, postgresqlBinaries, redisBinaries } from './server-binaries.js';
 
 const run = promisify(execFile);
 
@@ -67,6 +67,20 @@ export async function startMemcachedServer(args: string[] = []): Promise<TestSer
   );
   await server.start();
   return Object.assign(server, { address: `127.0.0.1:${port}` });
+}
+
+/** Redis on a free port, in memory alone. */
+export async function startRedisServer(): Promise<TestServer & { url: string }> {
+  const bin = await redisBinaries();
+  const port = await freePort();
+  const settings = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'];
+  const server = new ServerProcess(
+    port,
+    () => spawn(join(bin, 'redis-server'), settings, { stdio: ['ignore', 'ignore', 'pipe'] }),
+    () => redisAnswers(port),
+  );
+  await server.start();
+  return Object.assign(server, { url: `redis://127.0.0.1:${port}` });
 }
 
 class ServerProcess implements TestServer {
@@ -152,6 +166,16 @@ const memcachedAnswers = (port: number): Promise<boolean> =>
     () => true,
     () => false,
   );
+
+function redisAnswers(port: number): Promise<boolean> {
+  return new Promise(resolve => {
+    const socket = connect(port, '127.0.0.1', () => socket.write('PING\r\n'));
+    socket
+      .setEncoding('utf8')
+      .once('data', (answer: string) => socket.end(() => resolve(answer.startsWith('+PONG'))));
+    socket.on('error', () => resolve(false));
+  });
+}
 
 /** What memcached tells of itself, a line `STAT name value` each. */
 export function memcachedStats(port: number): Promise<string> {
