@@ -3,7 +3,7 @@ import { createServer, type Server } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ALL_SETUPS, startApp } from '../support/app.js';
 import { Client, sendRaw } from '../support/client.js';
-import { Browser, ScriptController, useServer } from '../support/scripts.js';
+import { Browser, Gate, ScriptController, useServer } from '../support/scripts.js';
 
 const SECRETS = ['the current one', 'the former one'];
 
@@ -136,6 +136,39 @@ describe.each(ALL_SETUPS)('coming from express-session: $storage, $adapter', set
       .split('.')[0]!;
     await browser.value(session => session.size);
     expect(await browser.cookie()).not.toContain(sid);
+  });
+});
+
+describe('coming from express-session, at the same time', () => {
+  it('no resurrection: what one request reads in the old store, and another moves and ends meanwhile, stays ended', async () => {
+    const former = new FormerApp();
+    await former.start();
+    const { get } = former.store;
+    const app = await startApp({
+      controllers: [ScriptController],
+      sessions: { migrateFrom: { store: former.store, secret: SECRETS[0]! } },
+    });
+    try {
+      const browser = await former.user(app.url);
+      const late = new Browser(app.url);
+      late.jar.setCookieSync(`connect.sid=${(await browser.cookie('connect.sid'))!}; Path=/`, app.url);
+      const [read, goOn] = [new Gate(), new Gate()];
+      former.store.get = (sid, callback) =>
+        get.call(former.store, sid, (error, session) => {
+          former.store.get = get; // only the first look takes its time
+          read.open();
+          void goOn.opened.then(() => callback(error, session));
+        });
+      const answer = late.run(session => [session.isNew, session.size]);
+      await read.opened;
+      await browser.run(session => session.destroy());
+      goOn.open();
+      expect((await answer).json()).toEqual({ value: [true, 0] });
+      expect(await app.stored()).toBe(0);
+    } finally {
+      await app.close();
+      former.server.close();
+    }
   });
 });
 
