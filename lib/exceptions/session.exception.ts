@@ -28,7 +28,8 @@ export class SessionNotLoadedException extends SessionException {
     super(
       `req.session.${name} was used before the session was loaded. In a handler, take the session as a parameter, ` +
         'with @Session(). For middleware and guards that use req.session at once, load it ahead of them: ' +
-        "app.use('/path', loadSession) in main.ts, or eager: true in SessionsModule.forRoot() for all requests",
+        "app.use('/path', loadSession) in main.ts, or eager: true in SessionsModule.forRoot() for all requests. If " +
+        "another package's req.session is meant, set requestSession: false",
     );
   }
 }

@@ -32,14 +32,13 @@ interface GraphqlContext {
  * @param request a raw one, a framework's wrapper with `raw`, or the context of a GraphQL request
  */
 export function findHttpContext(request: unknown): HttpSessionContext | undefined {
-  const { raw, [CONTEXT]: context } = (request ?? {}) as RequestLike;
-  const found = context ?? (raw as RequestLike | undefined)?.[CONTEXT];
-  if (found) {
-    return found;
-  }
   const { req, reply } = (request ?? {}) as GraphqlContext;
-  const inner = req ?? reply?.request;
-  return inner === undefined ? undefined : findHttpContext(inner);
+  return contextOn(request) ?? contextOn(req ?? reply?.request);
+}
+
+function contextOn(request: unknown): HttpSessionContext | undefined {
+  const { raw, [CONTEXT]: context } = (request ?? {}) as RequestLike;
+  return context ?? (raw as RequestLike | undefined)?.[CONTEXT];
 }
 
 /** @throws SessionContextException that says why there is none */

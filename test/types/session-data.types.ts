@@ -7,6 +7,9 @@ import {
   SessionStore,
   SessionsModule,
   SkipSession,
+  expressStore,
+  loadSession,
+  type ExpressSession,
   type SessionBackend,
 } from 'nest-sessions';
 
@@ -137,3 +140,33 @@ SessionsModule.forRootAsync({ useFactory: () => ({ timeout: 5 }) });
 SessionsModule.forRoot({ storageType: 'disk' });
 // @ts-expect-error no such option
 SessionsModule.forRoot({ storagepath: './sessions' });
+
+export async function useExpressSession(session: ExpressSession) {
+  const cart: string[] | undefined = session.cart;
+  session.theme = 'dark';
+  // @ts-expect-error wrong value
+  session.theme = 'blue';
+  // @ts-expect-error no such key
+  session.thema = 'dark';
+  // @ts-expect-error made by the server
+  session.id = 'x';
+  session.cookie.maxAge = 1000;
+  // @ts-expect-error the same for all sessions
+  session.cookie.secure = true;
+  session.touch().save(error => error);
+  await session.regenerate();
+  return cart;
+}
+
+loadSession({} as never, {} as never, () => undefined);
+const store = new (class {
+  get(_sid: string, _callback: (error: unknown, session?: object | null) => void): void {}
+  set(_sid: string, _session: object, _callback?: (error?: unknown) => void): void {}
+  destroy(_sid: string, _callback?: (error?: unknown) => void): void {}
+})();
+SessionsModule.forRoot({ storageType: expressStore(store), eager: true, requestSession: false });
+SessionsModule.forRoot({ migrateFrom: { store, secret: 's', name: 'connect.sid' } });
+// @ts-expect-error a store is missing
+SessionsModule.forRoot({ migrateFrom: { secret: 's' } });
+// @ts-expect-error no store
+expressStore({ get() {} });
