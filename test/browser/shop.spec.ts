@@ -55,7 +55,7 @@ async function race(page: Page, lane: 'locked' | 'unlocked'): Promise<number> {
 /** How often what happens at the same time is tried. */
 const TURNS = inLong(5, 2);
 /** A browser takes its time. */
-const SHOWN = inLong<StorageName[]>(STORAGES, ['ram', 'postgresql']);
+const SHOWN = inLong<StorageName[]>(STORAGES, ['postgresql']);
 
 describe.each(SHOWN)('the shop in Chromium: %s', storage => {
   const adapter = ADAPTERS[STORAGES.indexOf(storage) % ADAPTERS.length]!;

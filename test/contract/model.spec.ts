@@ -27,7 +27,7 @@ for (const { name, open } of BACKENDS) {
             await fresh.close();
           }
         }),
-        { numRuns: inLong(100, 40) },
+        { numRuns: inLong(100, 25) },
       );
     });
 
@@ -48,7 +48,7 @@ for (const { name, open } of BACKENDS) {
           deepStrictEqual(jsonPlusSerializer.parse(created!.data), data);
           deepStrictEqual(jsonPlusSerializer.parse(saved!.data), data);
         }),
-        { numRuns: inLong(300, 100) },
+        { numRuns: inLong(300, 60) },
       );
     });
 
@@ -60,7 +60,7 @@ for (const { name, open } of BACKENDS) {
           expect((await storage.clients[1].read(key))?.data).toBe(JSON.stringify(data));
           await storage.clients[0].delete(key);
         }),
-        { numRuns: inLong(150, 50) },
+        { numRuns: inLong(150, 30) },
       );
     });
   });

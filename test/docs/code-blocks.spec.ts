@@ -37,11 +37,14 @@ async function extract(page: string): Promise<Page> {
   return { name, folder, files };
 }
 
+const { config } = ts.readConfigFile(join(ROOT, 'tsconfig.json'), ts.sys.readFile);
+const options = { ...ts.parseJsonConfigFileContent(config, ts.sys, ROOT).options, noUnusedLocals: false };
+/** Of the page before: what it has read of the package and its dependencies is not read again. */
+let program: ts.Program | undefined;
+
 /** @returns the compiler's errors: a page is one application */
 function compile({ files }: Page): string {
-  const config = ts.readConfigFile(join(ROOT, 'tsconfig.json'), ts.sys.readFile);
-  const { options } = ts.parseJsonConfigFileContent(config.config, ts.sys, ROOT);
-  const program = ts.createProgram(files, { ...options, noEmit: true, noUnusedLocals: false });
+  program = ts.createProgram(files, options, undefined, program);
   return ts.formatDiagnostics(ts.getPreEmitDiagnostics(program), {
     getCanonicalFileName: name => name,
     getCurrentDirectory: () => FOLDER,

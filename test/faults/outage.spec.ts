@@ -16,7 +16,7 @@ import {
 import { startServer, type Program } from '../support/programs.js';
 import { startMemcachedServer, startPostgresqlServer, type TestServer } from '../support/servers.js';
 
-const ROUNDS = inLong(10, 2);
+const ROUNDS = inLong(10, 1);
 const CLEAN_EXIT = { code: 0, signal: null };
 
 let server: TestServer | undefined;

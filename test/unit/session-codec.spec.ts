@@ -7,7 +7,7 @@ import { inLong } from '../support/long.js';
 import { jsonData, sessionData } from '../contract/values.js';
 
 const { stringify, parse } = jsonPlusSerializer;
-const RUNS = { numRuns: inLong(20_000, 2000) };
+const RUNS = { numRuns: inLong(20_000, 800) };
 const KEY = 'key';
 
 /** Replaces or removes something at some depth, or nothing at all. */
