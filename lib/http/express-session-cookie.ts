@@ -112,18 +112,8 @@ export class ExpressSessionCookie implements Readonly<Attributes> {
 
   toJSON(): ExpressSessionCookieData {
     const { originalMaxAge, expires } = this;
-    const { path, domain, secure, httpOnly, sameSite, partitioned, priority } = this.#options;
-    return {
-      originalMaxAge,
-      expires,
-      path,
-      domain,
-      secure,
-      httpOnly,
-      sameSite,
-      partitioned,
-      priority,
-    };
+    const attributes = Object.fromEntries(ATTRIBUTES.map(name => [name, this.#options[name]]));
+    return { originalMaxAge, expires, ...(attributes as unknown as Attributes) };
   }
 
   /** As at the end of the request, when the session is touched. */

@@ -2,7 +2,7 @@ import type { MiddlewareConsumer } from '@nestjs/common';
 import type { HttpAdapterHost, ModulesContainer } from '@nestjs/core';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { commitBeforeReply } from './commit-before-reply.js';
-import { defineRequestSession, REQUEST_SESSION } from './request-session.js';
+import { defineRequestSession, FASTIFY_SESSION } from './request-session.js';
 import { makeRoomForHook } from './response-hook.js';
 import type { SessionMiddleware } from './session.middleware.js';
 
@@ -38,7 +38,7 @@ export function installRequestHook(host: HttpAdapterHost, middleware: SessionMid
       fastify.addHook('onRequest', middleware.onRequest);
       fastify.addHook('preValidation', middleware.afterBody);
       if (middleware.hasRequestSession) {
-        fastify.decorateRequest('session', REQUEST_SESSION);
+        fastify.decorateRequest('session', FASTIFY_SESSION);
       }
       return;
     }

@@ -11,32 +11,19 @@ interface ExpressRequestLike {
 /** Whether an application leaves `req.session` to another package, once that has been looked at. */
 const isLeftToOthers = new WeakMap<object, boolean>();
 
+const SESSION = accessor('session', (context, request) => (hasOther(request) ? undefined : context.view));
+const SESSION_ID = accessor('sessionID', context => context.usable?.id);
+
+/** `session` as Fastify's `decorateRequest` takes it. */
+export const FASTIFY_SESSION = { getter: SESSION.get, setter: SESSION.set };
+
 /**
  * Gives requests `session` and `sessionID`, as express-session does.
  * @param target the prototype of an application's requests, or one request
  */
 export function defineRequestSession(target: object): void {
-  Object.defineProperty(
-    target,
-    'session',
-    accessor('session', (context, request) => (hasOther(request) ? undefined : context.view)),
-  );
-  Object.defineProperty(
-    target,
-    'sessionID',
-    accessor('sessionID', context => context.usable?.id),
-  );
+  Object.defineProperties(target, { session: SESSION, sessionID: SESSION_ID });
 }
-
-/** As `defineRequestSession`, for Fastify's `decorateRequest`. */
-export const REQUEST_SESSION = {
-  getter(this: object) {
-    return findHttpContext(this)?.view;
-  },
-  setter(this: object, value: unknown) {
-    own(this, 'session', value);
-  },
-};
 
 /**
  * Express middleware that loads the session, for others after it that use `req.session` at once:

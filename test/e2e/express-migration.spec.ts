@@ -1,7 +1,7 @@
 import expressSession, { MemoryStore, type Store } from 'express-session';
 import { createServer, type Server } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ALL_SETUPS, startApp } from '../support/app.js';
+import { ALL_SETUPS, startApp, type TestApp } from '../support/app.js';
 import { Client, sendRaw } from '../support/client.js';
 import { Browser, Gate, ScriptController, useServer } from '../support/scripts.js';
 
@@ -139,16 +139,26 @@ describe.each(ALL_SETUPS)('coming from express-session: $storage, $adapter', set
   });
 });
 
+/** An application as it was, and as it is, for one test. */
+async function withBoth(test: (former: FormerApp, app: TestApp) => Promise<void>): Promise<void> {
+  const former = new FormerApp();
+  await former.start();
+  const app = await startApp({
+    controllers: [ScriptController],
+    sessions: { migrateFrom: { store: former.store, secret: SECRETS[0]! } },
+  });
+  try {
+    await test(former, app);
+  } finally {
+    await app.close();
+    former.server.close();
+  }
+}
+
 describe('coming from express-session, at the same time', () => {
   it('no resurrection: what one request reads in the old store, and another moves and ends meanwhile, stays ended', async () => {
-    const former = new FormerApp();
-    await former.start();
-    const { get } = former.store;
-    const app = await startApp({
-      controllers: [ScriptController],
-      sessions: { migrateFrom: { store: former.store, secret: SECRETS[0]! } },
-    });
-    try {
+    await withBoth(async (former, app) => {
+      const { get } = former.store;
       const browser = await former.user(app.url);
       const late = new Browser(app.url);
       late.jar.setCookieSync(`connect.sid=${(await browser.cookie('connect.sid'))!}; Path=/`, app.url);
@@ -166,23 +176,14 @@ describe('coming from express-session, at the same time', () => {
       goOn();
       expect((await answer).json()).toEqual({ value: [true, 0] });
       expect(await app.stored()).toBe(0);
-    } finally {
-      await app.close();
-      former.server.close();
-    }
+    });
   });
 });
 
 describe('coming from express-session, in trouble', () => {
   it('storage trouble is not absence: while the old store fails, 503, and the user is logged in afterwards', async () => {
-    const former = new FormerApp();
-    await former.start();
-    const { get } = former.store;
-    const app = await startApp({
-      controllers: [ScriptController],
-      sessions: { migrateFrom: { store: former.store, secret: SECRETS[0]! } },
-    });
-    try {
+    await withBoth(async (former, app) => {
+      const { get } = former.store;
       const browser = await former.user(app.url);
       former.store.get = (_sid, callback) => callback(new Error('connection lost'));
       const answer = await browser.run(session => session.get('user'));
@@ -190,9 +191,6 @@ describe('coming from express-session, in trouble', () => {
       former.store.get = get;
       expect(await browser.value(session => session.get('user'))).toEqual({ name: 'Ann' });
       expect((await sendRaw(`${app.url}/none/x`)).status).toBe(500); // the server lives
-    } finally {
-      await app.close();
-      former.server.close();
-    }
+    });
   });
 });

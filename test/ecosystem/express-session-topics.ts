@@ -82,6 +82,21 @@ class ShoutModule implements NestModule {
   }
 }
 
+/** @param before what the handler does before it answers */
+async function expectShouted(
+  browser: Browser,
+  before: (res: ServerResponse) => void = () => {},
+): Promise<void> {
+  const answer = await browser.runExpress((session, _req, res) => {
+    before(res);
+    session.hit = true;
+    res.write('hello, ');
+    res.end('world');
+  }, 'express-raw');
+  expect(answer.body).toBe('HELLO, WORLD');
+  expect(await browser.expressValue(session => session.hit)).toBe(true);
+}
+
 const signed = async (start: Start, secret: string | string[]) => {
   const { server, browser } = await open(start, { secret });
   await browser.runExpress(hit);
@@ -371,25 +386,10 @@ export const SAME: Record<string, (start: Start) => Promise<void>> = {
     expect(await browser.value(session => session.originalId)).toBe(value.slice(2).split('.')[0]);
   },
   '`write` and `end` replaced before': async start => {
-    const { browser } = await open(start, {}, { imports: [ShoutModule] });
-    const answer = await browser.runExpress((session, _req, res) => {
-      session.hit = true;
-      res.write('hello, ');
-      res.end('world');
-    }, 'express-raw');
-    expect(answer.body).toBe('HELLO, WORLD');
-    expect(await browser.expressValue(session => session.hit)).toBe(true);
+    await expectShouted((await open(start, {}, { imports: [ShoutModule] })).browser);
   },
   '`write` and `end` replaced after': async start => {
-    const { browser } = await open(start);
-    const answer = await browser.runExpress((session, _req, res) => {
-      shout(res);
-      session.hit = true;
-      res.write('hello, ');
-      res.end('world');
-    }, 'express-raw');
-    expect(answer.body).toBe('HELLO, WORLD');
-    expect(await browser.expressValue(session => session.hit)).toBe(true);
+    await expectShouted((await open(start)).browser, shout);
   },
   'a second `end()` fails as without a session': async start => {
     const { browser } = await open(start);

@@ -54,32 +54,35 @@ describe.runIf(process.env.TEST_MATRIX)('the packed package in other tools', { t
     expect(await project.bin('vitest', 'run', '--reporter=json')).toContain('"numPassedTests":2');
   });
 
-  it(
-    'jest, ES modules: Test.createTestingModule() and overrideProvider()',
-    { timeout: INSTALL_TIME },
-    async () => {
-      const project = await makeProject('12', ...JEST);
-      await project.copy('in-runner.ts', 'app.spec.ts');
-      await project.write(
-        'jest.config.mjs',
-        `export default { extensionsToTreatAsEsm: ['.ts'], transform: { '[.]ts$': ['@swc/jest', ${JSON.stringify({ jsc: DECORATORS, module: { type: 'es6' } })}] } };`,
-      );
-      const flags = { NODE_OPTIONS: '--experimental-vm-modules --no-warnings' };
-      expect(await project.binWith(flags, 'jest', '--json', '--silent')).toContain('"numPassedTests":2');
+  it.each([
+    {
+      way: 'ES modules, Nest 12',
+      version: '12',
+      type: 'es6',
+      files: '[.]ts$',
+      settings: { extensionsToTreatAsEsm: ['.ts'] },
+      nodeOptions: '--experimental-vm-modules --no-warnings',
     },
-  );
-
-  it(
-    'jest, CommonJS, Nest 11: the same, with this package among what is transformed',
+    {
+      way: 'CommonJS, Nest 11, this package among what is transformed',
+      version: '11',
+      type: 'commonjs',
+      files: '[.][tj]s$',
+      settings: { transformIgnorePatterns: ['node_modules/(?!(nest-sessions|cookie)/)'] },
+      nodeOptions: '',
+    },
+  ])(
+    'jest, $way: the same',
     { timeout: INSTALL_TIME },
-    async () => {
-      const project = await makeProject('11', ...JEST);
+    async ({ version, type, files, settings, nodeOptions }) => {
+      const project = await makeProject(version, ...JEST);
       await project.copy('in-runner.ts', 'app.spec.ts');
-      await project.write(
-        'jest.config.cjs',
-        `module.exports = { transform: { '[.][tj]s$': ['@swc/jest', ${JSON.stringify({ jsc: DECORATORS, module: { type: 'commonjs' } })}] }, transformIgnorePatterns: ['node_modules/(?!(nest-sessions|cookie)/)'] };`,
+      const swc = { jsc: DECORATORS, module: { type } };
+      const config = { ...settings, transform: { [files]: ['@swc/jest', swc] } };
+      await project.write('jest.config.json', JSON.stringify(config));
+      expect(await project.binWith({ NODE_OPTIONS: nodeOptions }, 'jest', '--json', '--silent')).toContain(
+        '"numPassedTests":2',
       );
-      expect(await project.bin('jest', '--json', '--silent')).toContain('"numPassedTests":2');
     },
   );
 });

@@ -99,6 +99,21 @@ export class Browser extends Client {
     return this.valueFrom(script, route);
   }
 
+  /** So many requests at once, each of which reads `count`, takes its time, and stores one more. @returns the last */
+  async countUp(requests: number): Promise<number> {
+    await this.value(session => void session.set('count', 0));
+    await Promise.all(
+      Array.from({ length: requests }, () =>
+        this.value(async session => {
+          const count: number = session.get('count');
+          await new Promise(resolve => setTimeout(resolve, 2));
+          session.set('count', count + 1);
+        }),
+      ),
+    );
+    return this.value(session => session.get('count'));
+  }
+
   runExpress(script: ExpressScript, route: ExpressScriptRoute = 'express'): Promise<Answer> {
     return this.call(script, route);
   }
