@@ -2,6 +2,7 @@ import { parseCookie, stringifySetCookie } from 'cookie';
 import cookieParser from 'cookie-parser';
 import { createHmac } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { ExpressMigrationOptions } from '../options/session-options.js';
 import { sessionKey } from '../session/session-id.js';
 import type { SessionManager } from '../session/session-manager.js';
@@ -63,6 +64,13 @@ export class ExpressMigration {
     if (created && !(await backend.guard('migrate', key, this.store.get(sid)))) {
       await backend.delete(key);
       return;
+    }
+    // Removed before its maker's second look, it would be taken back; left for good, as by one that died, it could revive.
+    for (let tries = 0; !created && tries < 100; tries++) {
+      if (!(await backend.guard('migrate', key, this.store.get(sid)))) {
+        return;
+      }
+      await sleep(10);
     }
     await backend.guard('migrate', key, this.store.destroy(sid));
   }
