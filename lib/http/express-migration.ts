@@ -59,20 +59,34 @@ export class ExpressMigration {
     if (!former) {
       return; // it has ended, or moved
     }
-    const created = await backend.create(key, this.toWrite(former));
-    // Whoever moved it meanwhile made the record first, and may have ended it since: then it is not to come back.
-    if (created && !(await backend.guard('migrate', key, this.store.get(sid)))) {
-      await backend.delete(key);
+    if (await backend.create(key, this.toWrite(former))) {
+      // Whoever moved it meanwhile made the record first, and may have ended it since: then it is not to come back.
+      if (!(await this.isLeft(sid, key))) {
+        await backend.delete(key);
+        return;
+      }
+    } else if (await this.isRemoved(sid, key)) {
       return;
     }
-    // Removed before its maker's second look, it would be taken back; left for good, as by one that died, it could revive.
-    for (let tries = 0; !created && tries < 100; tries++) {
-      if (!(await backend.guard('migrate', key, this.store.get(sid)))) {
-        return;
+    await backend.guard('migrate', key, this.store.destroy(sid));
+  }
+
+  private async isLeft(sid: string, key: string): Promise<boolean> {
+    return (await this.manager.backend.guard('migrate', key, this.store.get(sid))) !== undefined;
+  }
+
+  /**
+   * Whether the one that made the record removes the old session in good time. Removed by another before its maker's
+   * second look, the record would be taken back; left for good, where its maker died, it could revive after a log-out.
+   */
+  private async isRemoved(sid: string, key: string): Promise<boolean> {
+    for (let tries = 0; tries < 100; tries++) {
+      if (!(await this.isLeft(sid, key))) {
+        return true;
       }
       await sleep(10);
     }
-    await backend.guard('migrate', key, this.store.destroy(sid));
+    return false;
   }
 
   private toWrite({ cookie, ...data }: ExpressStoredSession) {

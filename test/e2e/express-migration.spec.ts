@@ -178,6 +178,51 @@ describe('coming from express-session, at the same time', () => {
       expect(await app.stored()).toBe(0);
     });
   });
+
+  it('no log-out: requests that come while one moves the session wait until it has removed the old one', async () => {
+    await withBoth(async (former, app) => {
+      const { get, destroy } = former.store;
+      const browser = await former.user(app.url);
+      const cookie = `connect.sid=${(await browser.cookie('connect.sid'))!}`;
+      const ask = async () => {
+        const answer = await browser.run(session => session.get('user'), 'run', { headers: { cookie } });
+        return answer.json().value;
+      };
+      const secondLook = new Gate();
+      const others = new Gate();
+      let looks = 0;
+      let goOn = () => {};
+      former.store.get = (sid, callback) => {
+        looks++;
+        if (looks === 2) {
+          goOn = () => get.call(former.store, sid, callback);
+          secondLook.open();
+          return;
+        }
+        if (looks === 6) {
+          others.open(); // they wait: each has looked twice
+        }
+        get.call(former.store, sid, callback);
+      };
+      former.store.destroy = (sid, callback) => {
+        destroy.call(former.store, sid, callback);
+        others.open(); // they should not have
+      };
+      const mover = ask();
+      await secondLook.opened;
+      const behind = [ask(), ask()];
+      await others.opened;
+      goOn();
+      const user = { name: 'Ann' };
+      expect(await Promise.all([mover, ...behind])).toEqual([user, user, user]);
+      expect(await app.stored()).toBe(1);
+      former.store.get = get;
+      await browser.run(session => session.destroy());
+      expect((await browser.run(session => session.size, 'run', { headers: { cookie } })).json()).toEqual({
+        value: 0,
+      });
+    });
+  });
 });
 
 describe('coming from express-session, in trouble', () => {
@@ -191,6 +236,24 @@ describe('coming from express-session, in trouble', () => {
       former.store.get = get;
       expect(await browser.value(session => session.get('user'))).toEqual({ name: 'Ann' });
       expect((await sendRaw(`${app.url}/none/x`)).status).toBe(500); // the server lives
+    });
+  });
+
+  it('no resurrection: where one has moved a session and died, the next removes the old one', async () => {
+    await withBoth(async (former, app) => {
+      const { destroy } = former.store;
+      const browser = await former.user(app.url);
+      const cookie = `connect.sid=${(await browser.cookie('connect.sid'))!}`;
+      former.store.destroy = (_sid, callback) => callback?.(new Error('died'));
+      expect((await browser.run(session => session.get('user'))).status).toBe(503);
+      expect(await app.stored()).toBe(1);
+      former.store.destroy = destroy;
+      expect(await browser.value(session => session.get('user'))).toEqual({ name: 'Ann' });
+      await browser.run(session => session.destroy());
+      expect((await browser.run(session => session.size, 'run', { headers: { cookie } })).json()).toEqual({
+        value: 0,
+      });
+      expect(await app.stored()).toBe(0);
     });
   });
 });
