@@ -92,8 +92,11 @@ export class ExpressMigration {
   private toWrite({ cookie, ...data }: ExpressStoredSession) {
     const { serializer, timeout: defaultTimeout } = this.manager.options;
     const { originalMaxAge } = cookie;
+    // To the second: express-session may note a millisecond less than it was told, as a clock goes on meanwhile.
     const minutes =
-      typeof originalMaxAge === 'number' && originalMaxAge > 0 ? originalMaxAge / 60_000 : undefined;
+      typeof originalMaxAge === 'number' && originalMaxAge > 0
+        ? Math.ceil(originalMaxAge / 1000) / 60
+        : undefined;
     const timeout = minutes === defaultTimeout ? undefined : minutes;
     return { data: serializer.stringify(data), timeout, ttl: this.manager.timeToLive(timeout, Date.now()) };
   }

@@ -225,6 +225,23 @@ describe('coming from express-session, at the same time', () => {
   });
 });
 
+describe('coming from express-session, whose clock goes on', () => {
+  it('an age of which it has noted a millisecond less is what it was told', async () => {
+    await withBoth(async (former, app) => {
+      const { get } = former.store;
+      const browser = await former.user(app.url);
+      former.store.get = (sid, callback) =>
+        get.call(former.store, sid, (error, session) => {
+          if (session) {
+            session.cookie.originalMaxAge = 7_199_999;
+          }
+          callback(error, session);
+        });
+      expect(await browser.value(session => session.timeout)).toBe(120);
+    });
+  });
+});
+
 describe('coming from express-session, in trouble', () => {
   it('storage trouble is not absence: while the old store fails, 503, and the user is logged in afterwards', async () => {
     await withBoth(async (former, app) => {
