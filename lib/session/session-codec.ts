@@ -1,19 +1,16 @@
 import { jsonPlusSerializer } from '../options/json-plus.serializer.js';
 import { copyOfPlain, isSamePlain, plainCopy } from '../options/plain-json.js';
 import type { SessionSerializer } from '../options/session-options.js';
+import { RecentTexts } from '../storage/recent-texts.js';
 
 type Values = Record<string, unknown>;
-
-/** Characters of all texts together that are remembered: with what they say, some 10 MB. */
-const MAX_CHARACTERS = 2 * 1024 * 1024;
 
 /**
  * Session data to text and back. Remembers what the texts of sessions in use say: to copy and to compare it
  * takes a fifth of the time of JSON.parse and JSON.stringify, which were a third of a used session's costs.
  */
 export class SessionCodec {
-  private readonly known = new Map<string, { text: string; data: Values }>();
-  private characters = 0;
+  private readonly known = new RecentTexts<{ text: string; data: Values }>();
   /** What an own serializer writes and reads may be more than JSON. */
   private readonly isJson: boolean;
 
@@ -61,22 +58,10 @@ export class SessionCodec {
   }
 
   private remember(key: string, text: string, data: Values | undefined): void {
-    this.forget(key);
-    if (!data || text.length > MAX_CHARACTERS) {
-      return;
+    if (data) {
+      this.known.set(key, { text, data });
+    } else {
+      this.known.delete(key);
     }
-    this.known.set(key, { text, data });
-    this.characters += text.length;
-    for (const oldest of this.known.keys()) {
-      if (this.characters <= MAX_CHARACTERS) {
-        break;
-      }
-      this.forget(oldest);
-    }
-  }
-
-  private forget(key: string): void {
-    this.characters -= this.known.get(key)?.text.length ?? 0;
-    this.known.delete(key);
   }
 }

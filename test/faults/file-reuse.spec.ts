@@ -1,4 +1,5 @@
-import { link, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { closeSync } from 'node:fs';
+import { link, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -8,12 +9,15 @@ import { SessionManager } from '../../lib/session/session-manager.js';
 import { SessionStore } from '../../lib/session/session-store.js';
 import { FileBackend } from '../../lib/storage/file/file.backend.js';
 import { formatSessionFile, parseSessionFile } from '../../lib/storage/file/session-file.js';
+import { SpareFiles } from '../../lib/storage/file/spare-files.js';
+import type { SessionRecord } from '../../lib/storage/session-backend.js';
 import { newKey, newLease, times, writeOf } from '../contract/fixtures.js';
 import { bodyOf } from '../programs/session-body.js';
 import { inLong } from '../support/long.js';
 import { startProgram } from '../support/programs.js';
 
 const READS = inLong(60_000, 10_000);
+const SAVES = inLong(20_000, 3_000);
 const WRITERS = 2;
 /** Characters: so few that a file is soon replaced, and replaced again. */
 const BODY = 1000;
@@ -77,14 +81,14 @@ describe('files of replaced records are written anew', () => {
 
   it('a file of another session is none, whatever its name', () => {
     const [key, other] = [newKey(), newKey()];
-    const content = formatSessionFile(key, writeOf('data'));
+    const content = formatSessionFile({ key, createdAt: 1 }, 'data');
     expect(parseSessionFile(content, key, 1)).toMatchObject({ data: 'data', expiresAt: 1 });
     expect(parseSessionFile(content, other, 1)).toBeUndefined();
   });
 
   it('any byte that differs shows', () => {
     const key = newKey();
-    const content = formatSessionFile(key, writeOf('data', { owner: 'ann', timeout: 7 }));
+    const content = formatSessionFile({ key, createdAt: 1, owner: 'ann', timeout: 7 }, 'data');
     for (let index = 0; index < content.length; index++) {
       const torn = Buffer.from(content);
       torn[index]! ^= 1;
@@ -119,15 +123,15 @@ describe('files of replaced records are written anew', () => {
     }
   });
 
-  it('no more files are kept than saves go on at a time; none stays when the storage is closed', async () => {
-    const keys = times(30, newKey);
+  it('at most 64 files are kept; none stays when the storage is closed', async () => {
+    const keys = times(50, newKey);
     await Promise.all(keys.map(key => backend.create(key, writeOf('0'))));
     for (const round of ['1', '2', '3']) {
       await Promise.all(keys.map(key => save(key, round)));
     }
     const kept = (await readdir(join(folder, 'tmp'))).filter(name => name.includes('-file-'));
     expect(kept.length).toBeGreaterThan(0);
-    expect(kept.length).toBeLessThanOrEqual(16);
+    expect(kept.length).toBeLessThanOrEqual(64);
     await backend.close();
     expect(await readdir(join(folder, 'tmp'))).toEqual([]);
   });
@@ -142,5 +146,166 @@ describe('files of replaced records are written anew', () => {
       await Promise.all(kept.map(name => rm(join(tmp, name))));
       expect((await backend.read(key))!.data).toBe(data);
     }
+  });
+});
+
+describe('files that are known are not read again', () => {
+  /** Another process, as far as files go. */
+  let other: FileBackend;
+  beforeEach(async () => {
+    other = new FileBackend(folder);
+    await other.open();
+  });
+  afterEach(() => other.close());
+  const pathOf = (key: string) => join(folder, key.slice(0, 2), `session-${key}`);
+
+  it(`no lost update: ${SAVES} saves in turn of two processes, of one length and lifetime, each build on the one before`, async () => {
+    const key = newKey();
+    await backend.create(key, writeOf('000000'));
+    for (let count = 0; count < SAVES;) {
+      // Once in three times the other saves again before its turn ends, and has files to write anew.
+      const client = count % 2 === 0 ? backend : other;
+      for (let turn = count % 3 === 0 ? 2 : 1; turn > 0; turn--, count++) {
+        const lease = newLease();
+        const record = (await client.lock(key, lease)) as SessionRecord;
+        expect(Number(record.data)).toBe(count);
+        const write = writeOf(String(count + 1).padStart(6, '0'));
+        expect(await client.save(key, write, lease, { unlock: true })).toBe(true);
+      }
+    }
+    expect((await backend.read(key))!.data).toBe((await other.read(key))!.data);
+  });
+
+  it('what another process has touched expires when that one says', async () => {
+    const key = newKey();
+    await backend.create(key, writeOf('data'));
+    await backend.read(key);
+    await other.touch(key, 1_000_000);
+    expect((await backend.read(key))!.expiresAt).toBe((await other.read(key))!.expiresAt);
+    await other.touch(key, 1);
+    while ((await other.read(key)) !== undefined);
+    expect(await backend.read(key)).toBeUndefined();
+    expect(await backend.lock(key, newLease())).toBeUndefined();
+  });
+
+  it('no resurrection: what another process lets expire under the lock is neither saved nor touched', async () => {
+    for (const end of ['save', 'unlock'] as const) {
+      const key = newKey();
+      await backend.create(key, writeOf('data'));
+      const lease = newLease();
+      await backend.lock(key, lease);
+      await other.touch(key, 1);
+      while ((await other.read(key)) !== undefined);
+      if (end === 'save') {
+        expect(await backend.save(key, writeOf('more'), lease, { unlock: true })).toBe(false);
+      } else {
+        await backend.unlock(key, lease, 1_000_000);
+      }
+      expect(await other.read(key)).toBeUndefined();
+    }
+  });
+
+  it('what a process has touched itself it reads with the new expiry, under the lock and without', async () => {
+    const key = newKey();
+    await backend.create(key, writeOf('data'));
+    const lease = newLease();
+    await backend.lock(key, lease);
+    await backend.unlock(key, lease, 1_000_000);
+    const record = (await backend.read(key))!;
+    expect(record).toEqual(await other.read(key));
+    expect(record.expiresAt - Date.now()).toBeGreaterThan(990_000);
+  });
+
+  it('a file that a hand has changed, and given its size and time back, is read', async () => {
+    const key = newKey();
+    await backend.create(key, writeOf('data'));
+    const { createdAt } = (await backend.read(key))!;
+    const { mtime } = await stat(pathOf(key));
+    await writeFile(pathOf(key), formatSessionFile({ key, createdAt }, 'atad'), { flag: 'r+' });
+    await utimes(pathOf(key), mtime, mtime);
+    expect((await backend.read(key))!.data).toBe('atad');
+  });
+
+  it('a file that is gone is no session, however well it is known', async () => {
+    const key = newKey();
+    await backend.create(key, writeOf('data'));
+    await save(key, 'more');
+    const lease = newLease();
+    await backend.lock(key, lease);
+    await rm(pathOf(key));
+    await backend.unlock(key, lease, 1_000_000);
+    expect(await backend.read(key)).toBeUndefined();
+    expect(await backend.lock(key, newLease())).toBeUndefined();
+  });
+
+  it('storage trouble is not absence: a storage that is gone fails the save of a session that is known', async () => {
+    const key = newKey();
+    await backend.create(key, writeOf('data'));
+    const lease = newLease();
+    await backend.lock(key, lease);
+    await rm(folder, { recursive: true });
+    await expect(backend.save(key, writeOf('more'), lease, { unlock: true })).rejects.toThrow('ENOENT');
+  });
+
+  it("what is read is one's own: to change it changes nothing that is known", async () => {
+    const key = newKey();
+    await backend.create(key, writeOf('data'));
+    (await backend.read(key))!.data = 'changed';
+    (await backend.read(key))!.data = 'changed';
+    expect((await backend.read(key))!.data).toBe('data');
+  });
+
+  it('a replaced file rests for 20 ms, longer than a step of its clock, before it is written anew', async () => {
+    const spares = new SpareFiles(folder, 'prefix');
+    await writeFile(join(folder, 'replaced'), 'data');
+    const spare = spares.link(join(folder, 'replaced'))!;
+    await rm(join(folder, 'replaced'));
+    const startedAt = performance.now();
+    spares.keep(spare);
+    let taken = spares.take(join(folder, 'taken'));
+    for (; !taken; taken = spares.take(join(folder, 'taken')));
+    closeSync(taken.file);
+    expect(performance.now() - startedAt).toBeGreaterThanOrEqual(20);
+  });
+});
+
+const nextTick = () => new Promise<void>(resolve => process.nextTick(resolve));
+
+describe('locks that are given back are kept', () => {
+  it('with nothing in them: 300 saves that nobody waited for stored all or nothing, and left nothing', async () => {
+    for (let round = 0; round < 300; round++) {
+      const key = newKey();
+      await backend.create(key, writeOf('before'));
+      const lease = newLease();
+      await backend.lock(key, lease);
+      const saving = backend.save(key, writeOf('after'), lease, { unlock: false });
+      await nextTick(); // now it waits for the rename
+      if (round % 2 === 0) {
+        void backend.renew(key, lease);
+      }
+      await backend.unlock(key, lease);
+      const saved = await saving;
+      expect((await backend.read(key))!.data).toBe(saved ? 'after' : 'before');
+      for (const entry of await readdir(join(folder, 'tmp'), { recursive: true, withFileTypes: true })) {
+        if (entry.isFile()) {
+          expect(entry.name).toContain('-file-');
+          await rm(join(folder, 'tmp', entry.name)); // a save that finds none waits for the disk
+        }
+      }
+    }
+  });
+
+  it('with the lease that held them: one that holds another session gives nothing back, and moves no expiry', async () => {
+    const [key, another] = [newKey(), newKey()];
+    await backend.create(key, writeOf('data'));
+    await backend.create(another, writeOf('data'));
+    const { expiresAt } = (await backend.read(another))!;
+    const [lease, holder] = [newLease(), newLease()];
+    await backend.lock(key, lease);
+    await backend.lock(another, holder);
+    await backend.unlock(another, lease, 1_000_000);
+    expect((await backend.read(another))!.expiresAt).toBe(expiresAt);
+    expect(await backend.lock(another, newLease())).toBe('busy');
+    expect(await backend.save(another, writeOf('saved'), holder, { unlock: true })).toBe(true);
   });
 });

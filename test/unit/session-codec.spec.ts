@@ -141,17 +141,4 @@ describe('what the codec remembers changes nothing', () => {
     codec.parse(KEY, '{"a":1}');
     expect(calls).toEqual(['parse', 'stringify', 'parse']);
   });
-
-  it('it remembers 2 Mi characters at most, and forgets the oldest first', () => {
-    const codec = new SessionCodec(jsonPlusSerializer);
-    const known = (codec as unknown as { known: Map<string, { text: string }> }).known;
-    const text = (index: number) => stringify({ index, filler: 'x'.repeat(100_000) });
-    for (let index = 0; index < 100; index++) {
-      codec.parse(`key ${index}`, text(index));
-    }
-    codec.parse('large', stringify({ filler: 'x'.repeat(3_000_000) }));
-    const characters = [...known.values()].reduce((sum, entry) => sum + entry.text.length, 0);
-    expect(characters).toBeLessThanOrEqual(2 * 1024 * 1024);
-    expect([...known.keys()]).toEqual(Array.from({ length: 20 }, (_, index) => `key ${80 + index}`));
-  });
 });

@@ -21,7 +21,8 @@ const REMOVAL = 'removal-';
  *   holder that was robbed finds no such path, and the thief empties the baton before it goes on: so nothing
  *   is published late, not even by a rename that was under way.
  *
- * A baton's mtime is when it was claimed or renewed last.
+ * The lock's mtime is when its baton was renamed to that of its holder; the baton's, when it was renewed last, if it is
+ * later: a baton may have been one of another lock before.
  *
  * Its steps are done at once (`Sync`): each takes some microseconds on a local disk, and several times that, on two
  * threads, when it is waited for.
@@ -38,12 +39,12 @@ export class FileLock {
     private readonly spares: SpareLocks,
     private readonly lease: Lease,
   ) {
-    this.baton = join(path, batonName(lease));
+    this.baton = `${path}/${batonName(lease)}`;
   }
 
   /** Where the holder prepares what it will rename out, and moves what it will remove. */
   inside(name: string): string {
-    return join(this.baton, name);
+    return `${this.baton}/${name}`;
   }
 
   /**
@@ -81,8 +82,8 @@ export class FileLock {
 
   /**
    * Gives the lock back; does nothing if it was lost.
-   * @param isSure it cannot have lapsed: then it is kept for another session, whole. (A removal, which may have
-   * robbed it all the same, finds its lock gone, and begins again.)
+   * @param isSure it cannot have lapsed, nor been given back, and there is nothing in it: then it is kept for another
+   * session, whole. (A removal, which may have robbed it all the same, finds its lock gone, and begins again.)
    */
   release(isSure = false): void {
     if (isSure && this.spares.keep(this.path, batonName(this.lease))) {
@@ -135,11 +136,14 @@ export class FileLock {
   }
 
   private hasLapsed(holder: string): boolean {
+    const lock = statSync(this.path, { throwIfNoEntry: false });
     const baton = statSync(join(this.path, holder), { throwIfNoEntry: false });
+    if (!lock || !baton) {
+      return false; // it is not the holder any more
+    }
     const leaseMs = Number(holder.split('.')[1]);
-    return (
-      baton !== undefined && Date.now() - baton.mtimeMs > (Number.isFinite(leaseMs) ? leaseMs : this.lease.ms)
-    );
+    const age = Date.now() - Math.max(lock.mtimeMs, baton.mtimeMs);
+    return age > (Number.isFinite(leaseMs) ? leaseMs : this.lease.ms);
   }
 
   private steal(holder: string): boolean {
@@ -155,8 +159,7 @@ export class FileLock {
     for (const name of unlessMissingSync(() => readdirSync(this.baton)) ?? []) {
       rmSync(this.inside(name), { force: true });
     }
-    // The baton still has the old holder's age: until this succeeds, it can be stolen in turn.
-    return this.renew();
+    return this.renew(); // a removal may have robbed it meanwhile
   }
 
   private removeIfEmpty(): void {

@@ -1,18 +1,6 @@
-import { Logger } from '@nestjs/common';
 import { randomBytes } from 'node:crypto';
-import {
-  closeSync,
-  fstatSync,
-  ftruncateSync,
-  futimesSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  statSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs';
-import { link, mkdir, readdir, rename, rm, stat, unlink, writeFile } from 'node:fs/promises';
+import { statSync } from 'node:fs';
+import { mkdir, readdir, rename, rm, stat, unlink, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type {
@@ -23,14 +11,12 @@ import type {
   SessionRecord,
   SessionWrite,
 } from '../session-backend.js';
-import { isErrno, unlessMissing, unlessMissingSync } from './file-errors.js';
+import { isErrno, unlessMissing } from './file-errors.js';
+import { FileRecords, PREFIX } from './file-records.js';
 import { FileLock, isRemoval, removalLease } from './file-lock.js';
 import { OwnerIndex } from './owner-index.js';
-import { formatSessionFile, parseSessionFile } from './session-file.js';
-import { SpareFiles } from './spare-files.js';
 import { SpareLocks } from './spare-locks.js';
 
-const PREFIX = 'session-';
 const LOCK_SUFFIX = '.lock';
 /** Milliseconds after which a leftover of a dead process is removed. */
 const LEFTOVER_AGE = 60 * 60_000;
@@ -38,8 +24,6 @@ const LEFTOVER_AGE = 60 * 60_000;
 const SWEEP_WIDTH = 16;
 /** Locks after which other work of the process gets its turn, as nothing else in a loop of updates waits for the disk. */
 const LOCKS_A_TURN = 20;
-/** How often a file is read again that was replaced while it was read, before it counts as torn. */
-const READ_TRIES = 20;
 
 /**
  * One file a session, `storagePath/ab/session-<key>`, for the processes of one host. A record is replaced by
@@ -50,23 +34,24 @@ const READ_TRIES = 20;
  * goes to the disk: the folder is a local one, where the other steps take microseconds.
  */
 export class FileBackend implements SessionBackend {
-  private readonly logger = new Logger('SessionFileBackend');
   private readonly root: string;
   private readonly scratch: string;
   private readonly owners: OwnerIndex;
   private readonly spares: SpareLocks;
-  private readonly files: SpareFiles;
+  private readonly records: FileRecords;
+  /** Of names, unique among the processes that use the folder. */
+  private readonly prefix = randomToken();
+  private names = 0;
   private locks = 0;
-  /** When a lease was got or renewed last, milliseconds since 1970. */
-  private readonly renewedAt = new WeakMap<Lease, number>();
+  /** Until when nobody can take a lock for a lapsed one, of those with nothing in them; milliseconds since 1970. */
+  private readonly sure = new WeakMap<Lease, { key: string; until: number }>();
 
   constructor(storagePath: string) {
     this.root = resolve(storagePath);
     this.scratch = join(this.root, 'tmp');
     this.owners = new OwnerIndex(join(this.root, 'owners'));
-    const prefix = randomToken();
-    this.spares = new SpareLocks(this.scratch, prefix);
-    this.files = new SpareFiles(this.scratch, prefix);
+    this.spares = new SpareLocks(this.scratch, this.prefix);
+    this.records = new FileRecords(this.root, this.scratch, this.prefix);
   }
 
   /** Makes the folder, readable by this user alone. @throws if it cannot be made or written */
@@ -78,7 +63,7 @@ export class FileBackend implements SessionBackend {
   }
 
   async read(key: string): Promise<SessionRecord | undefined> {
-    return this.readFile(key, false).record;
+    return this.records.read(key, false).record;
   }
 
   async lock(key: string, lease: Lease): Promise<SessionRecord | 'busy' | undefined> {
@@ -89,61 +74,58 @@ export class FileBackend implements SessionBackend {
     try {
       if (!(await lock.claim())) {
         // A lock may outlive its record, until it lapses.
-        return this.isStored(key) ? 'busy' : undefined;
+        return this.records.isStored(key) ? 'busy' : undefined;
       }
     } catch (error) {
       if (
         isErrno(error, 'ENOENT') &&
-        !statSync(this.folderOf(key), { throwIfNoEntry: false }) &&
-        this.isPresent()
+        !statSync(this.records.folderOf(key), { throwIfNoEntry: false }) &&
+        this.records.isPresent()
       ) {
         return undefined; // no session of this folder was ever stored
       }
       throw error;
     }
-    this.renewedAt.set(lease, Date.now());
+    this.setSure(key, lease);
     let locked = false;
     try {
-      const { record, torn } = this.readFile(key, true);
+      const { record, torn } = this.records.read(key, true);
       if (torn) {
-        await this.setAside(key);
+        await this.records.setAside(key);
       }
       locked = record !== undefined;
       return record;
     } finally {
       if (!locked) {
-        lock.release(this.isSure(lease));
+        lock.release(Date.now() < this.endSure(key, lease));
       }
     }
   }
 
   async renew(key: string, lease: Lease): Promise<boolean> {
-    const renewed = this.isStored(key) && this.lockOf(key, lease).renew();
-    if (renewed) {
-      this.renewedAt.set(lease, Date.now());
+    const renewed = this.records.isStored(key) && this.lockOf(key, lease).renew();
+    if (renewed && this.sure.get(lease)?.key === key) {
+      this.setSure(key, lease);
     }
     return renewed;
   }
 
   async unlock(key: string, lease: Lease, ttl?: number): Promise<void> {
     const lock = this.lockOf(key, lease);
-    if (ttl !== undefined && lock.renew()) {
-      await this.touch(key, ttl);
+    const isSure = Date.now() < this.endSure(key, lease);
+    if (ttl !== undefined && (isSure || lock.renew())) {
+      this.records.touch(key, ttl, isSure);
     }
-    lock.release(this.isSure(lease));
+    lock.release(isSure);
   }
 
   async touch(key: string, ttl: number): Promise<boolean> {
-    if (!this.isStored(key)) {
-      return false;
-    }
-    const expiresAt = new Date(Date.now() + ttl);
-    return unlessMissingSync(() => (utimesSync(this.fileOf(key), expiresAt, expiresAt), true)) ?? false;
+    return this.records.touch(key, ttl);
   }
 
   async create(key: string, write: SessionWrite, lease?: Lease): Promise<boolean> {
     await this.makeFolder(key);
-    if (await this.hasExpired(this.fileOf(key))) {
+    if (await this.records.hasExpired(this.records.pathOf(key))) {
       await this.remove(key, true); // and the lock that it may have left
     }
     const lock = lease && this.lockOf(key, lease);
@@ -151,19 +133,16 @@ export class FileBackend implements SessionBackend {
       return false;
     }
     if (lease) {
-      this.renewedAt.set(lease, Date.now());
+      this.setSure(key, lease);
     }
-    const made = join(this.scratch, randomToken());
     let created = false;
     try {
       await this.indexOwner(key, write);
-      writeRecord(openSync(made, 'wx', 0o600), key, write);
-      created = await this.linkIfFree(made, key);
+      created = await this.records.create(key, write, this.newName());
       return created;
     } finally {
-      await rm(made, { force: true });
-      if (!created) {
-        lock?.release();
+      if (lease && !created) {
+        lock!.release(Date.now() < this.endSure(key, lease));
       }
     }
   }
@@ -174,23 +153,17 @@ export class FileBackend implements SessionBackend {
     lease: Lease,
     { unlock }: { unlock: boolean },
   ): Promise<boolean> {
-    if (!this.isStored(key)) {
+    if (!this.records.isStored(key)) {
       return false;
     }
+    const sureUntil = this.endSure(key, lease);
     const lock = this.lockOf(key, lease);
-    const made = lock.inside(randomToken());
-    let replaced: string | undefined;
+    const made = lock.inside(this.newName());
     try {
       await this.indexOwner(key, write);
-      const spare = this.files.take(made);
-      writeRecord(spare ?? openSync(made, 'wx', 0o600), key, write);
-      replaced = this.files.link(this.fileOf(key));
-      await (spare === undefined ? rename(made, this.fileOf(key)) : renameSync(made, this.fileOf(key)));
+      await this.records.replace(key, write, made);
     } catch (error) {
-      if (replaced !== undefined) {
-        this.files.drop(replaced);
-      }
-      if (isErrno(error, 'ENOENT')) {
+      if (isErrno(error, 'ENOENT') && this.records.isPresent()) {
         // The lock was lost: to a removal, or to a later holder. Who asks next must see which.
         await lock.waitForRemoval();
         return false;
@@ -198,13 +171,10 @@ export class FileBackend implements SessionBackend {
       await rm(made, { force: true }).catch(() => undefined);
       throw error;
     }
-    if (replaced !== undefined) {
-      this.files.keep(replaced); // with the lock in hand from the link to the rename, no other has replaced it
-    }
     if (unlock) {
-      lock.release(this.isSure(lease));
-    } else if (lock.renew()) {
-      this.renewedAt.set(lease, Date.now());
+      lock.release(Date.now() < sureUntil);
+    } else if (lock.renew() && sureUntil > 0) {
+      this.setSure(key, lease);
     }
     return true;
   }
@@ -223,7 +193,7 @@ export class FileBackend implements SessionBackend {
           await this.removeLeftoverLock(path, name);
         } else if (
           name.startsWith(PREFIX) &&
-          (await this.hasExpired(join(path, name))) &&
+          (await this.records.hasExpired(join(path, name))) &&
           (await this.remove(name.slice(PREFIX.length), true)) === 'expired'
         ) {
           removed++; // not `+= await …`: that adds to what it was before the wait
@@ -231,13 +201,13 @@ export class FileBackend implements SessionBackend {
       });
     }
     await this.removeOldIn(this.scratch);
-    await this.owners.prune(async key => (await unlessMissing(stat(this.fileOf(key)))) !== undefined);
+    await this.owners.prune(async key => (await unlessMissing(stat(this.records.pathOf(key)))) !== undefined);
     return removed;
   }
 
   async close(): Promise<void> {
     this.spares.removeAll();
-    this.files.removeAll();
+    this.records.close();
   }
 
   async count(): Promise<number> {
@@ -248,7 +218,7 @@ export class FileBackend implements SessionBackend {
         if (
           name.startsWith(PREFIX) &&
           !name.endsWith(LOCK_SUFFIX) &&
-          !(await this.hasExpired(join(path, name), true))
+          !(await this.records.hasExpired(join(path, name), true))
         ) {
           count++;
         }
@@ -288,47 +258,37 @@ export class FileBackend implements SessionBackend {
     }
   }
 
-  private folderOf(key: string): string {
-    return join(this.root, key.slice(0, 2));
-  }
-
-  private fileOf(key: string): string {
-    return join(this.folderOf(key), PREFIX + key);
-  }
-
   private lockOf(key: string, lease: Lease): FileLock {
-    return new FileLock(this.fileOf(key) + LOCK_SUFFIX, this.spares, lease);
+    return new FileLock(this.records.pathOf(key) + LOCK_SUFFIX, this.spares, lease);
   }
 
-  /** Whether nobody can have taken the lock for a lapsed one; it may be given back, or removed, all the same. */
-  private isSure(lease: Lease): boolean {
-    return Date.now() - (this.renewedAt.get(lease) ?? 0) < lease.ms / 2;
+  private newName(): string {
+    return `${this.prefix}-new-${++this.names}`;
+  }
+
+  private setSure(key: string, lease: Lease): void {
+    this.sure.set(lease, { key, until: Date.now() + lease.ms / 2 });
+  }
+
+  /** To be called before something is put into a lock, or it is given back: another's may be in its place then. */
+  private endSure(key: string, lease: Lease): number {
+    const sure = this.sure.get(lease);
+    if (sure?.key !== key) {
+      return 0;
+    }
+    this.sure.delete(lease);
+    return sure.until;
   }
 
   private async folders(): Promise<string[]> {
-    this.isPresent();
+    this.records.isPresent();
     return (await readdir(this.root)).filter(name => name.length === 2);
-  }
-
-  private isStored(key: string): boolean {
-    const stats = statSync(this.fileOf(key), { throwIfNoEntry: false });
-    return stats ? stats.mtimeMs > Date.now() : !this.isPresent();
-  }
-
-  /**
-   * A missing file is an absent session only if the storage is there: a disk that is not mounted leaves an
-   * empty folder, in which `open()` has made nothing.
-   * @throws if it is not
-   */
-  private isPresent(): true {
-    statSync(this.scratch);
-    return true;
   }
 
   /** Not `recursive`: a storage that is gone must not come back empty. */
   private async makeFolder(key: string): Promise<void> {
     try {
-      await mkdir(this.folderOf(key), { mode: 0o700 });
+      await mkdir(this.records.folderOf(key), { mode: 0o700 });
     } catch (error) {
       if (!isErrno(error, 'EEXIST')) {
         throw error;
@@ -336,58 +296,9 @@ export class FileBackend implements SessionBackend {
     }
   }
 
-  /** @param missing what to say of a file that is not there */
-  private async hasExpired(file: string, missing = false): Promise<boolean> {
-    const stats = await unlessMissing(stat(file));
-    return stats ? stats.mtimeMs <= Date.now() : missing;
-  }
-
   private async indexOwner(key: string, { owner }: SessionWrite): Promise<void> {
     if (owner !== undefined) {
       await this.owners.add(owner, key);
-    }
-  }
-
-  /** @param isLocked with the lock in hand, under which nobody else replaces it */
-  private readFile(key: string, isLocked: boolean): { record?: SessionRecord; torn?: boolean } {
-    for (let tries = 0; tries < READ_TRIES; tries++) {
-      const file = unlessMissingSync(() => openSync(this.fileOf(key), 'r'));
-      if (file === undefined) {
-        this.isPresent();
-        return {};
-      }
-      try {
-        // Of the open file, so that content and time belong together whatever is renamed meanwhile.
-        const { mtimeMs, ino } = fstatSync(file);
-        if (mtimeMs > Date.now()) {
-          const record = parseSessionFile(readFileSync(file), key, Math.round(mtimeMs));
-          // A file that was replaced since may hold another's record by now, or one that is not published yet.
-          if (record && (isLocked || this.isFileOf(key, ino))) {
-            return { record };
-          }
-        } else if (!this.isStored(key)) {
-          return {};
-        }
-      } finally {
-        closeSync(file);
-      }
-    }
-    return { torn: true };
-  }
-
-  private isFileOf(key: string, ino: number): boolean {
-    return statSync(this.fileOf(key), { throwIfNoEntry: false })?.ino === ino;
-  }
-
-  private async linkIfFree(made: string, key: string): Promise<boolean> {
-    try {
-      await link(made, this.fileOf(key));
-      return true;
-    } catch (error) {
-      if (isErrno(error, 'EEXIST')) {
-        return false;
-      }
-      throw error;
     }
   }
 
@@ -398,21 +309,21 @@ export class FileBackend implements SessionBackend {
    * @returns what was removed
    */
   private async remove(key: string, expiredOnly = false): Promise<'live' | 'expired' | undefined> {
-    const file = this.fileOf(key);
+    const file = this.records.pathOf(key);
     for (;;) {
       if (!(await unlessMissing(stat(file)))) {
-        this.isPresent();
+        this.records.isPresent();
         return undefined;
       }
       const lock = this.lockOf(key, removalLease(randomToken()));
       const mayRob = async (holder: string) =>
-        !expiredOnly || (!isRemoval(holder) && (await this.hasExpired(file)));
+        !expiredOnly || (!isRemoval(holder) && (await this.records.hasExpired(file)));
       if (!(await lock.claim(mayRob))) {
         return undefined; // it is in use again, or being removed
       }
       try {
         // Seen before it is moved: afterwards, another removal may have taken it along with the lock.
-        const removed = (await this.hasExpired(file)) ? 'expired' : 'live';
+        const removed = (await this.records.hasExpired(file)) ? 'expired' : 'live';
         if (expiredOnly && removed === 'live') {
           return undefined;
         }
@@ -432,13 +343,14 @@ export class FileBackend implements SessionBackend {
 
   /** As a save with this lease, but what takes the record's place is nothing. */
   private async removeHeld(key: string, lease: Lease): Promise<boolean> {
-    if (!this.isStored(key)) {
+    if (!this.records.isStored(key)) {
       return false;
     }
     const lock = this.lockOf(key, lease);
-    const dead = lock.inside(randomToken());
+    const sureUntil = this.endSure(key, lease);
+    const dead = lock.inside(this.newName());
     try {
-      await rename(this.fileOf(key), dead);
+      await rename(this.records.pathOf(key), dead);
     } catch (error) {
       if (isErrno(error, 'ENOENT')) {
         await lock.waitForRemoval();
@@ -447,16 +359,8 @@ export class FileBackend implements SessionBackend {
       throw error;
     }
     await unlessMissing(unlink(dead));
-    lock.release(this.isSure(lease));
+    lock.release(Date.now() < sureUntil);
     return true;
-  }
-
-  /** Keeps what is no session out of the way, for a person to look at. With the lock in hand. */
-  private async setAside(key: string): Promise<void> {
-    const folder = join(this.root, 'damaged');
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-    await unlessMissing(rename(this.fileOf(key), join(folder, PREFIX + key)));
-    this.logger.warn(`The file of session ${key} is torn or no session; it was moved to the folder damaged`);
   }
 
   /** A process that died between two steps of a removal leaves a lock without a session. */
@@ -477,19 +381,6 @@ export class FileBackend implements SessionBackend {
         await rm(path, { recursive: true, force: true });
       }
     }
-  }
-}
-
-/** @param file open, maybe with another record in it; closed afterwards */
-function writeRecord(file: number, key: string, write: SessionWrite): void {
-  try {
-    const content = formatSessionFile(key, write);
-    const expiresAt = new Date(Date.now() + write.ttl);
-    writeFileSync(file, content);
-    ftruncateSync(file, content.length);
-    futimesSync(file, expiresAt, expiresAt);
-  } finally {
-    closeSync(file);
   }
 }
 

@@ -1,5 +1,5 @@
 import { crc32 } from 'node:zlib';
-import type { SessionRecord, SessionWrite } from '../session-backend.js';
+import type { SessionRecord } from '../session-backend.js';
 
 /**
  * The format of a session's file: the CRC-32 of all that follows, in eight hexadecimal digits; a line of JSON with
@@ -17,10 +17,9 @@ interface Header {
 
 const CRC_LENGTH = 8;
 
-export function formatSessionFile(key: string, write: SessionWrite): Buffer {
-  const { owner, timeout, createdAt = Date.now() } = write;
-  const header: Header = { v: 1, key, createdAt, owner, timeout };
-  const content = Buffer.from(`${'0'.repeat(CRC_LENGTH)} ${JSON.stringify(header)}\n${write.data}`, 'utf8');
+export function formatSessionFile(header: Omit<Header, 'v'>, data: string): Buffer {
+  const line = JSON.stringify({ v: 1, ...header } satisfies Header);
+  const content = Buffer.from(`${'0'.repeat(CRC_LENGTH)} ${line}\n${data}`, 'utf8');
   const crc = crc32(content.subarray(CRC_LENGTH));
   content.write(crc.toString(16).padStart(CRC_LENGTH, '0'), 'latin1');
   return content;

@@ -1,8 +1,12 @@
 import { closeSync, fstatSync, linkSync, openSync, renameSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
 
-/** How many are kept: as many as there may be saves at a time that wait for the disk. */
-const MAX_SPARES = 16;
+/** How many are kept: as many as there are saves while they rest, at 3,000 a second. */
+const MAX_SPARES = 64;
+/**
+ * Milliseconds that a file rests before it is written anew: more than the steps of a file system's clock (10 at most),
+ * so that its times tell that it is another record's.
+ */
+export const REST = 20;
 
 /**
  * Files that records were in, until they were replaced, and that will hold others. When a new file takes the place of
@@ -10,7 +14,8 @@ const MAX_SPARES = 16;
  * fifth of that.
  */
 export class SpareFiles {
-  private readonly spares: string[] = [];
+  /** The one that rests longest comes first. */
+  private readonly spares: { path: string; since: number }[] = [];
   private made = 0;
 
   /**
@@ -24,15 +29,17 @@ export class SpareFiles {
 
   /**
    * Moves one to a path.
-   * @returns its descriptor, open for writing, with something in it; undefined if there is none
+   * @returns its descriptor, open for writing, and the bytes of what is in it; undefined if there is none
    */
-  take(path: string): number | undefined {
-    for (let spare = this.spares.pop(); spare !== undefined; spare = this.spares.pop()) {
+  take(path: string): { file: number; size: number } | undefined {
+    while (this.spares.length > 0 && performance.now() - this.spares[0]!.since >= REST) {
+      const spare = this.spares.shift()!.path;
       try {
         renameSync(spare, path);
         const file = openSync(path, 'r+');
-        if (fstatSync(file).nlink === 1) {
-          return file;
+        const { nlink, size } = fstatSync(file);
+        if (nlink === 1) {
+          return { file, size };
         }
         closeSync(file); // a backup has it, too
       } catch {
@@ -50,7 +57,7 @@ export class SpareFiles {
    * @returns undefined where that is not to be
    */
   link(file: string): string | undefined {
-    const spare = join(this.folder, `${this.prefix}-file-${++this.made}`);
+    const spare = `${this.folder}/${this.prefix}-file-${++this.made}`;
     try {
       linkSync(file, spare);
       return spare;
@@ -60,22 +67,22 @@ export class SpareFiles {
   }
 
   /** Of a file that has no other name now, and never will. */
-  keep(spare: string): void {
+  keep(path: string): void {
     if (this.spares.length < MAX_SPARES) {
-      this.spares.push(spare);
+      this.spares.push({ path, since: performance.now() });
     } else {
-      this.drop(spare);
+      this.drop(path);
     }
   }
 
-  drop(spare: string): void {
-    rmSync(spare, { force: true });
+  drop(path: string): void {
+    rmSync(path, { force: true });
   }
 
   /** Called once, last. */
   removeAll(): void {
-    for (const spare of this.spares.splice(0)) {
-      this.drop(spare);
+    for (const { path } of this.spares.splice(0)) {
+      this.drop(path);
     }
   }
 }

@@ -1,5 +1,4 @@
-import { mkdirSync, readdirSync, renameSync, rmSync, utimesSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, renameSync, rmSync } from 'node:fs';
 
 /** How many are kept. */
 const MAX_SPARES = 100;
@@ -27,14 +26,11 @@ export class SpareLocks {
     private readonly prefix: string,
   ) {}
 
-  /** @returns the path of a folder with an empty folder of that name in it, as if both were just made */
+  /** @returns the path of a folder, changed just now, with an empty folder of that name in it */
   take(baton: string): string {
     for (let spare = this.spares.pop(); spare; spare = this.spares.pop()) {
-      const path = join(spare.path, baton);
       try {
-        const now = new Date();
-        renameSync(join(spare.path, spare.baton), path);
-        utimesSync(path, now, now);
+        renameSync(`${spare.path}/${spare.baton}`, `${spare.path}/${baton}`);
         return spare.path;
       } catch {
         // A sweep took it for a leftover, or a removal robbed it just before it was kept.
@@ -45,7 +41,7 @@ export class SpareLocks {
     // Not `recursive`: a storage that is gone must not come back empty.
     mkdirSync(made, { mode: 0o700 });
     try {
-      mkdirSync(join(made, baton), { mode: 0o700 });
+      mkdirSync(`${made}/${baton}`, { mode: 0o700 });
     } catch (error) {
       rmSync(made, { recursive: true, force: true }); // a full disk: nothing is to be left there
       throw error;
@@ -59,7 +55,7 @@ export class SpareLocks {
   }
 
   /**
-   * Moves a lock here, unless there is something in it: a save may still be under way that nobody waited for.
+   * Moves a lock here that is held, with nothing in it.
    * @returns false if that cannot be done
    */
   keep(lock: string, baton: string): boolean {
@@ -68,9 +64,6 @@ export class SpareLocks {
     }
     const path = this.newPath();
     try {
-      if (readdirSync(join(lock, baton)).length > 0) {
-        return false;
-      }
       renameSync(lock, path);
     } catch {
       return false;
@@ -87,6 +80,6 @@ export class SpareLocks {
   }
 
   private newPath(): string {
-    return join(this.folder, `${this.prefix}-${++this.made}`);
+    return `${this.folder}/${this.prefix}-${++this.made}`;
   }
 }
