@@ -33,7 +33,7 @@ interface KnownFile {
 
 /**
  * The records in their files, `<root>/ab/session-<key>`, whose mtime is the expiry. A record is replaced by a rename,
- * so a reader sees the old one or the new one. Knows no locks.
+ * so a reader sees the old one or the new one. Takes no locks.
  */
 export class FileRecords {
   private readonly logger = new Logger('SessionFileBackend');

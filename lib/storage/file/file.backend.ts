@@ -71,6 +71,7 @@ export class FileBackend implements SessionBackend {
       await nextTurn();
     }
     const lock = this.lockOf(key, lease);
+    const askedAt = Date.now();
     try {
       if (!(await lock.claim())) {
         // A lock may outlive its record, until it lapses.
@@ -86,7 +87,7 @@ export class FileBackend implements SessionBackend {
       }
       throw error;
     }
-    this.setSure(key, lease);
+    this.setSure(key, lease, askedAt);
     let locked = false;
     try {
       const { record, torn } = this.records.read(key, true);
@@ -103,9 +104,10 @@ export class FileBackend implements SessionBackend {
   }
 
   async renew(key: string, lease: Lease): Promise<boolean> {
+    const askedAt = Date.now();
     const renewed = this.records.isStored(key) && this.lockOf(key, lease).renew();
     if (renewed && this.sure.get(lease)?.key === key) {
-      this.setSure(key, lease);
+      this.setSure(key, lease, askedAt);
     }
     return renewed;
   }
@@ -129,11 +131,12 @@ export class FileBackend implements SessionBackend {
       await this.remove(key, true); // and the lock that it may have left
     }
     const lock = lease && this.lockOf(key, lease);
+    const askedAt = Date.now();
     if (lock && !(await lock.claim())) {
       return false;
     }
     if (lease) {
-      this.setSure(key, lease);
+      this.setSure(key, lease, askedAt);
     }
     let created = false;
     try {
@@ -171,10 +174,11 @@ export class FileBackend implements SessionBackend {
       await rm(made, { force: true }).catch(() => undefined);
       throw error;
     }
+    const askedAt = Date.now();
     if (unlock) {
-      lock.release(Date.now() < sureUntil);
+      lock.release(askedAt < sureUntil);
     } else if (lock.renew() && sureUntil > 0) {
-      this.setSure(key, lease);
+      this.setSure(key, lease, askedAt);
     }
     return true;
   }
@@ -266,8 +270,9 @@ export class FileBackend implements SessionBackend {
     return `${this.prefix}-new-${++this.names}`;
   }
 
-  private setSure(key: string, lease: Lease): void {
-    this.sure.set(lease, { key, until: Date.now() + lease.ms / 2 });
+  /** @param askedAt when the lock was asked for or renewed, at the latest: the process may have stood still since */
+  private setSure(key: string, lease: Lease, askedAt: number): void {
+    this.sure.set(lease, { key, until: askedAt + lease.ms / 2 });
   }
 
   /** To be called before something is put into a lock, or it is given back: another's may be in its place then. */
