@@ -16,7 +16,7 @@ import { bodyOf } from '../programs/session-body.js';
 import { inLong } from '../support/long.js';
 import { startProgram } from '../support/programs.js';
 
-const READS = inLong(60_000, 10_000);
+const READS = inLong(60_000, 4_000);
 const SAVES = inLong(20_000, 3_000);
 const WRITERS = 2;
 /** Characters: so few that a file is soon replaced, and replaced again. */
