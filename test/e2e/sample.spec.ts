@@ -1,9 +1,8 @@
 import { once } from 'node:events';
 import { CookieJar } from 'tough-cookie';
 import { describe, expect, it } from 'vitest';
-import { ADAPTERS } from '../support/app.js';
+import { SETUPS } from '../support/app.js';
 import { Shops } from '../support/shop.js';
-import { STORAGES } from '../support/storages.js';
 
 const FIREFOX = 'Mozilla/5.0 (X11; Linux x86_64; rv:131.0) Gecko/20100101 Firefox/131.0';
 const IPHONE =
@@ -70,31 +69,29 @@ class Visitor {
 const text = (page: string): string => page.replace(/<[^>]*>/g, ' ').replace(/\s+/g, ' ');
 
 describe.concurrent('the sample shop', () => {
-  for (const storage of STORAGES) {
-    for (const adapter of ADAPTERS) {
-      it(`keeps a cart, an account, its devices and a count: ${storage}, ${adapter}`, async () => {
-        const { process: shop, url, line, words } = await shops.open(storage, adapter);
-        expect(line).toBe(`The shop is open: ${url} (${adapter}, sessions in ${words})\n`);
-        const laptop = new Visitor(url, FIREFOX);
-        const phone = new Visitor(url, IPHONE);
-        const name = `<b>Ann, ${adapter}</b>`; // an account of this test's own
+  for (const { storage, adapter } of SETUPS) {
+    it(`keeps a cart, an account, its devices and a count: ${storage}, ${adapter}`, async () => {
+      const { process: shop, url, line, words } = await shops.open(storage, adapter);
+      expect(line).toBe(`The shop is open: ${url} (${adapter}, sessions in ${words})\n`);
+      const laptop = new Visitor(url, FIREFOX);
+      const phone = new Visitor(url, IPHONE);
+      const name = `<b>Ann, ${adapter}</b>`; // an account of this test's own
 
-        await lookAround(laptop);
-        expect(text(await laptop.read('/lab'))).toContain(`storage ${words}`);
-        await fillCart(laptop);
-        await logIn(laptop, name);
-        await (storage === 'memcached' ? seeNoDevices(laptop, phone, name) : endDevices(laptop, phone, name));
+      await lookAround(laptop);
+      expect(text(await laptop.read('/lab'))).toContain(`storage ${words}`);
+      await fillCart(laptop);
+      await logIn(laptop, name);
+      await (storage === 'memcached' ? seeNoDevices(laptop, phone, name) : endDevices(laptop, phone, name));
 
-        // The race: the lock loses nothing.
-        expect(await phone.race('/lab/race/locked')).toBe(30);
-        expect(await phone.race('/lab/race/unlocked')).toBeGreaterThan(0);
+      // The race: the lock loses nothing.
+      expect(await phone.race('/lab/race/locked')).toBe(30);
+      expect(await phone.race('/lab/race/unlocked')).toBeGreaterThan(0);
 
-        await logOut(phone);
-        const ended = once(shop, 'exit');
-        shop.kill('SIGTERM');
-        expect(await ended).toEqual([null, 'SIGTERM']);
-      });
-    }
+      await logOut(phone);
+      const ended = once(shop, 'exit');
+      shop.kill('SIGTERM');
+      expect(await ended).toEqual([null, 'SIGTERM']);
+    });
   }
 
   it.each([

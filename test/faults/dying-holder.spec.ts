@@ -52,7 +52,7 @@ describe.concurrent.each(SHARED_STORAGES)('invariant 9, crash-safe locks: %s', s
   };
   const read = async (server: ServerProgram, id: string) => (await get(server, id, '/data')).json();
 
-  const kills = inLong(15, 3);
+  const kills = inLong(15, 2);
   it.sequential(
     `a holder dies: each of its sessions is usable within leaseTime, with its last save: ${kills * SESSIONS} times`,
     { timeout: 300_000 },

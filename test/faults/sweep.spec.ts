@@ -23,7 +23,7 @@ import { until } from '../support/until.js';
 import { inLong } from '../support/long.js';
 
 /** That no one but root may open. */
-const FILES = inLong(50_000, 10_000);
+const FILES = inLong(50_000, 5_000);
 
 let folder: string;
 beforeAll(async () => {
