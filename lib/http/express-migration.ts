@@ -65,7 +65,7 @@ export class ExpressMigration {
         await backend.delete(key);
         return;
       }
-    } else if (await this.isRemoved(sid, key)) {
+    } else if (await this.waitUntilRemoved(sid, key)) {
       return;
     }
     await backend.guard('migrate', key, this.store.destroy(sid));
@@ -76,10 +76,11 @@ export class ExpressMigration {
   }
 
   /**
-   * Whether the one that made the record removes the old session in good time. Removed by another before its maker's
-   * second look, the record would be taken back; left for good, where its maker died, it could revive after a log-out.
+   * Leaves it to the one that made the record to remove the old session. Removed by another before its maker's second
+   * look, the record would be taken back; left for good, where its maker died, it could revive after a log-out.
+   * @returns false if it is still there after a hundred looks
    */
-  private async isRemoved(sid: string, key: string): Promise<boolean> {
+  private async waitUntilRemoved(sid: string, key: string): Promise<boolean> {
     for (let tries = 0; tries < 100; tries++) {
       if (!(await this.isLeft(sid, key))) {
         return true;

@@ -18,9 +18,9 @@ import { RecentTexts } from '../recent-texts.js';
 import type { SessionRecord, SessionWrite } from '../session-backend.js';
 import { isErrno, unlessMissing, unlessMissingSync } from './file-errors.js';
 import { formatSessionFile, parseSessionFile } from './session-file.js';
-import { REST, SpareFiles } from './spare-files.js';
+import { RESTING_TIME, SpareFiles } from './spare-files.js';
 
-export const PREFIX = 'session-';
+export const SESSION_PREFIX = 'session-';
 /** How often a file is read again that was replaced while it was read, before it counts as torn. */
 const READ_TRIES = 20;
 
@@ -58,7 +58,7 @@ export class FileRecords {
   }
 
   pathOf(key: string): string {
-    return `${this.folderOf(key)}/${PREFIX}${key}`;
+    return `${this.folderOf(key)}/${SESSION_PREFIX}${key}`;
   }
 
   /**
@@ -169,7 +169,7 @@ export class FileRecords {
       replaced = this.spares.link(path);
       await (spare ? renameSync(made, path) : rename(made, path));
       // Later, if the lock was lost on the way, the file may have been replaced, and be another record's by now.
-      if (performance.now() - startedAt < REST) {
+      if (performance.now() - startedAt < RESTING_TIME) {
         this.remember(key, record, fstatSync(file));
       }
     } catch (error) {
@@ -189,7 +189,7 @@ export class FileRecords {
   async setAside(key: string): Promise<void> {
     const folder = join(this.root, 'damaged');
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    await unlessMissing(rename(this.pathOf(key), join(folder, PREFIX + key)));
+    await unlessMissing(rename(this.pathOf(key), join(folder, SESSION_PREFIX + key)));
     this.logger.warn(`The file of session ${key} is torn or no session; it was moved to the folder damaged`);
   }
 

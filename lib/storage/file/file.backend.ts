@@ -12,7 +12,7 @@ import type {
   SessionWrite,
 } from '../session-backend.js';
 import { isErrno, unlessMissing } from './file-errors.js';
-import { FileRecords, PREFIX } from './file-records.js';
+import { FileRecords, SESSION_PREFIX } from './file-records.js';
 import { FileLock, isRemoval, removalLease } from './file-lock.js';
 import { OwnerIndex } from './owner-index.js';
 import { SpareLocks } from './spare-locks.js';
@@ -196,9 +196,9 @@ export class FileBackend implements SessionBackend {
         if (name.endsWith(LOCK_SUFFIX)) {
           await this.removeLeftoverLock(path, name);
         } else if (
-          name.startsWith(PREFIX) &&
+          name.startsWith(SESSION_PREFIX) &&
           (await this.records.hasExpired(join(path, name))) &&
-          (await this.remove(name.slice(PREFIX.length), true)) === 'expired'
+          (await this.remove(name.slice(SESSION_PREFIX.length), true)) === 'expired'
         ) {
           removed++; // not `+= await …`: that adds to what it was before the wait
         }
@@ -220,7 +220,7 @@ export class FileBackend implements SessionBackend {
       const path = join(this.root, folder);
       await inParallel((await unlessMissing(readdir(path))) ?? [], async name => {
         if (
-          name.startsWith(PREFIX) &&
+          name.startsWith(SESSION_PREFIX) &&
           !name.endsWith(LOCK_SUFFIX) &&
           !(await this.records.hasExpired(join(path, name), true))
         ) {

@@ -6,7 +6,7 @@ const MAX_SPARES = 64;
  * Milliseconds that a file rests before it is written anew: more than the steps of a file system's clock (10 at most),
  * so that its times tell that it is another record's.
  */
-export const REST = 20;
+export const RESTING_TIME = 20;
 
 /**
  * Files that records were in, until they were replaced, and that will hold others. When a new file takes the place of
@@ -32,7 +32,7 @@ export class SpareFiles {
    * @returns its descriptor, open for writing, and the bytes of what is in it; undefined if there is none
    */
   take(path: string): { file: number; size: number } | undefined {
-    while (this.spares.length > 0 && performance.now() - this.spares[0]!.since >= REST) {
+    while (this.spares.length > 0 && performance.now() - this.spares[0]!.since >= RESTING_TIME) {
       const spare = this.spares.shift()!.path;
       try {
         renameSync(spare, path);
