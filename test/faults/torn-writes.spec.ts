@@ -13,7 +13,7 @@ import { bodyOf } from '../programs/session-body.js';
 import { inLong } from '../support/long.js';
 import { startProgram, type Program } from '../support/programs.js';
 
-const ROUNDS = inLong(300, 12);
+const ROUNDS = inLong(300, 20);
 /** Rounds go on in parallel, each lane with sessions of its own: most of a round is waiting. */
 const LANES = 6;
 const SESSIONS = 3;
