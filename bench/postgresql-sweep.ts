@@ -1,7 +1,7 @@
 import { randomInt } from 'node:crypto';
 import { Client } from 'pg';
 import { resolveSessionOptions } from '../lib/options/resolve-options.js';
-import { SessionManager } from '../lib/session/session-manager.js';
+import { SessionRuntime } from '../lib/session/session-runtime.js';
 import { SessionStore } from '../lib/session/session-store.js';
 import { openPostgresqlBackend } from '../lib/storage/postgresql/postgresql.backend.js';
 import { seededId, seedSessions } from '../test/support/seed-sessions.js';
@@ -23,8 +23,8 @@ async function main(): Promise<void> {
   // As it is installed: fsync, synchronous_commit and autovacuum are on.
   const server = await startPostgresqlServer();
   const options = resolveSessionOptions({ storageType: 'postgresql', url: server.url, tableName: TABLE });
-  const manager = new SessionManager(options, await openPostgresqlBackend(options));
-  const store = new SessionStore(manager, { readId: () => undefined });
+  const manager = new SessionRuntime(options, await openPostgresqlBackend(options));
+  const store = new SessionStore(manager, { readIds: () => [] });
   const client = new Client(server.url);
   await client.connect();
   await seedSessions(client, TABLE, SESSIONS, JSON.stringify({ count: 0, cart: ['tea'.repeat(70)] }));

@@ -3,9 +3,9 @@
 export * from './session/session-data.js';
 export * from './exceptions/session.exception.js';
 export { SESSION_CLEAN_UP_JOB } from './cleanup/clean-up.job.js';
-export type { ExpressSession, ExpressSessionCallback } from './http/express-session.js';
-export type { ExpressSessionCookie } from './http/express-session-cookie.js';
-export { loadSession } from './http/request-session.js';
+export type { ExpressSession, ExpressSessionCallback } from './compat/express-session.js';
+export type { ExpressSessionCookie } from './compat/express-session-cookie.js';
+export { loadSession } from './compat/request-session.js';
 export { Session, type SessionParamOptions } from './http/session.decorator.js';
 export { SessionInterceptor } from './http/session.interceptor.js';
 export { SessionLocking, SkipSession } from './http/session-route.guard.js';

@@ -5,21 +5,23 @@ import {
   type DynamicModule,
   type MiddlewareConsumer,
   type NestModule,
+  type OnApplicationBootstrap,
   type OnApplicationShutdown,
 } from '@nestjs/common';
-import { HttpAdapterHost, ModuleRef, ModulesContainer, REQUEST } from '@nestjs/core';
+import { ModuleRef, ModulesContainer, REQUEST } from '@nestjs/core';
 import { SchedulerRegistry } from '@nestjs/schedule';
 import { SessionCleanUpJob } from './cleanup/clean-up.job.js';
-import { requireHttpContext } from './http/http-session.context.js';
-import { installBeforeMiddleware, installRequestHook } from './http/install-request-hook.js';
-import { loadForNestSession } from './http/nest-session-param.js';
+import { ExpressMigration } from './compat/express-migration.js';
+import { loadForNestSession } from './compat/nest-session-param.js';
+import { requestSessionExtension } from './compat/request-session.js';
+import { requireContext } from './http/request-context.js';
+import { RequestEntry } from './http/request-entry.js';
 import { SessionCookie } from './http/session-cookie.js';
 import { Session } from './http/session.decorator.js';
 import { SessionInterceptor } from './http/session.interceptor.js';
-import { SessionMiddleware } from './http/session.middleware.js';
 import { resolveSessionOptions } from './options/resolve-options.js';
 import type { ResolvedSessionOptions, SessionModuleOptions } from './options/session-options.js';
-import { SessionManager } from './session/session-manager.js';
+import { SessionRuntime } from './session/session-runtime.js';
 import { SessionIdReader, SessionStore } from './session/session-store.js';
 import { createBackend } from './storage/create-backend.js';
 import type { SessionBackend } from './storage/session-backend.js';
@@ -44,9 +46,9 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE } =
     { provide: RESOLVED_OPTIONS, useFactory: resolveSessionOptions, inject: [MODULE_OPTIONS_TOKEN] },
     { provide: SESSION_BACKEND, useFactory: createBackend, inject: [RESOLVED_OPTIONS, ModuleRef] },
     {
-      provide: SessionManager,
+      provide: SessionRuntime,
       useFactory: (options: ResolvedSessionOptions, backend: SessionBackend) =>
-        new SessionManager(options, backend),
+        new SessionRuntime(options, backend),
       inject: [RESOLVED_OPTIONS, SESSION_BACKEND],
     },
     {
@@ -58,26 +60,33 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE } =
     {
       provide: Session,
       scope: Scope.REQUEST,
-      useFactory: (request: unknown) => requireHttpContext(request).use(),
+      useFactory: (request: unknown) => requireContext(request).use(),
       inject: [REQUEST],
     },
     SessionStore,
     SessionInterceptor,
-    SessionMiddleware,
+    RequestEntry,
     SessionCleanUpJob,
     SchedulerRegistry,
   ],
   exports: [SESSION_BACKEND, Session, SessionStore, SessionInterceptor],
 })
-export class SessionsModule extends ConfigurableModuleClass implements NestModule, OnApplicationShutdown {
+export class SessionsModule
+  extends ConfigurableModuleClass
+  implements NestModule, OnApplicationBootstrap, OnApplicationShutdown
+{
   constructor(
-    private readonly host: HttpAdapterHost,
     private readonly modules: ModulesContainer,
-    private readonly middleware: SessionMiddleware,
-    private readonly manager: SessionManager,
+    private readonly entry: RequestEntry,
+    private readonly runtime: SessionRuntime,
   ) {
     super();
-    installRequestHook(host, middleware);
+    refuseSecond(modules);
+    const { migrateFrom, requestSession } = runtime.options;
+    entry.install([
+      ...(requestSession ? [requestSessionExtension] : []),
+      ...(migrateFrom ? [{ former: new ExpressMigration(runtime, migrateFrom) }] : []),
+    ]);
   }
 
   static override forRoot(options: typeof OPTIONS_TYPE = {}): DynamicModule {
@@ -86,11 +95,31 @@ export class SessionsModule extends ConfigurableModuleClass implements NestModul
 
   configure(consumer: MiddlewareConsumer): void {
     loadForNestSession(this.modules);
-    installBeforeMiddleware(consumer, this.host, this.modules, this.middleware, this);
+    this.entry.installBeforeMiddleware(consumer, this);
+  }
+
+  onApplicationBootstrap(): void {
+    this.entry.checkRoutes();
   }
 
   /** Nest has answered the last request by now. */
   async onApplicationShutdown(): Promise<void> {
-    await this.manager.close();
+    await this.runtime.close();
+  }
+}
+
+/** @throws Error that names who imports it: two would each hold sessions of their own, and fight for the cookie */
+function refuseSecond(modules: ModulesContainer): void {
+  const all = [...modules.values()];
+  const own = all.filter(({ metatype }) => metatype === SessionsModule);
+  if (own.length > 1) {
+    const importers = own.map(module => {
+      const names = all.filter(({ imports }) => imports.has(module)).map(({ metatype }) => metatype.name);
+      return names.join(', ');
+    });
+    throw new Error(
+      `SessionsModule.forRoot() is imported more than once, by ${importers.join(' and by ')}: import it in AppModule ` +
+        'alone. It is global; in a feature module, inject SessionStore or use @Session() without an import',
+    );
   }
 }

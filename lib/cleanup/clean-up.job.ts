@@ -1,7 +1,7 @@
 import { Injectable, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
 import { SchedulerRegistry } from '@nestjs/schedule';
-import { SessionManager } from '../session/session-manager.js';
+import { SessionRuntime } from '../session/session-runtime.js';
 
 /** The name of the clean-up job in the application's `SchedulerRegistry`. */
 export const SESSION_CLEAN_UP_JOB = 'nest-sessions:clean-up';
@@ -14,16 +14,17 @@ export const SESSION_CLEAN_UP_JOB = 'nest-sessions:clean-up';
 @Injectable()
 export class SessionCleanUpJob implements OnApplicationBootstrap, OnModuleDestroy {
   private registry: SchedulerRegistry | undefined;
+  private isRunning = false;
   private readonly stopped = new AbortController();
 
   constructor(
-    private readonly manager: SessionManager,
+    private readonly runtime: SessionRuntime,
     private readonly modules: ModulesContainer,
     private readonly ownRegistry: SchedulerRegistry,
   ) {}
 
   onApplicationBootstrap(): void {
-    const { cleanFreqMs } = this.manager.options;
+    const { cleanFreqMs } = this.runtime.options;
     if (cleanFreqMs > 0) {
       const timer = setInterval(() => this.run(), cleanFreqMs);
       timer.unref(); // a command that is done need not wait for the next sweep
@@ -39,8 +40,15 @@ export class SessionCleanUpJob implements OnApplicationBootstrap, OnModuleDestro
     }
   }
 
+  /** One that takes longer than `cleanFreq` is not overtaken by the next. */
   private run(): void {
-    this.manager.background(this.manager.backend.cleanUp(this.stopped.signal));
+    if (!this.isRunning) {
+      this.isRunning = true;
+      const done = () => (this.isRunning = false);
+      const sweep = this.runtime.backend.cleanUp(this.stopped.signal);
+      sweep.then(done, done);
+      this.runtime.background(sweep);
+    }
   }
 
   private findRegistry(): SchedulerRegistry {

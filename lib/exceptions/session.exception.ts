@@ -21,6 +21,17 @@ export class SessionOptionsException extends SessionException {
 /** No session can be had here: outside of a request, or on a route that has none. */
 export class SessionContextException extends SessionException {}
 
+/** The session was used when its request had its answer already, and nothing could be stored any more. */
+export class SessionAnsweredException extends SessionException {
+  /** @param end what the use came after */
+  constructor(end = 'the answer had been sent') {
+    super(
+      `The session was used after ${end}: await what uses it before that. For work after the answer, use ` +
+        'SessionStore.update(id, fn)',
+    );
+  }
+}
+
 /** `req.session` was used before the session was loaded, where nobody can wait for that. */
 export class SessionNotLoadedException extends SessionException {
   /** @param name the property that was used */
@@ -78,8 +89,18 @@ export class SessionHttpException extends HttpException {
     this.name = new.target.name;
     this.message = message;
     this.retryAfter = options.retryAfter;
+    if (options.retryAfter !== undefined) {
+      retryAfters.set(this.getResponse() as object, options.retryAfter);
+    }
   }
 }
+
+/** By the body that an exception is answered with: all that the one who sends it sees of the exception. */
+const retryAfters = new WeakMap<object, number>();
+
+/** Seconds for the `Retry-After` header of an answer with this body, if it is an exception's of this package. */
+export const retryAfterOf = (body: unknown): number | undefined =>
+  typeof body === 'object' && body !== null ? retryAfters.get(body) : undefined;
 
 /** 503: the storage failed. Never treated as an absent session; the client keeps its cookie. */
 export class SessionStorageException extends SessionHttpException {

@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http';
+import { park, unpark } from './nest-internals.js';
 
 /** What has to happen around a response; a promise is waited for, undefined is not. */
 export interface ResponseHandlers {
@@ -10,6 +11,8 @@ export interface ResponseHandlers {
   beforeEnd(): Promise<void> | undefined;
   /** Answers in place of a response whose `beforeHeaders` failed. Nothing has been sent. */
   onFailure(error: unknown): void;
+  /** The whole answer is on its way. */
+  onEnd(): void;
   /** The connection is done with, for whatever reason. */
   onClose(): void;
 }
@@ -17,13 +20,16 @@ export interface ResponseHandlers {
 type Method = 'writeHead' | 'flushHeaders' | 'write' | 'end';
 
 /**
- * Holds a raw response back until the session is stored, however it is sent: calls that would send
- * something are queued meanwhile, and made afterwards in their order. Until then the response looks sent to
- * whoever asks, so that no framework sends it again.
+ * Holds a raw response back until the session is stored, however it is sent. Meanwhile `write` and `end` are queued, and
+ * for all else the response is what it would be had it been sent: see `park`.
+ *
+ * `open` (nothing was sent) → `waiting` → `sent`; or → `replaced`, if the session could not be stored.
  */
 export class ResponseHook {
   private state: 'open' | 'waiting' | 'sent' | 'replaced' = 'open';
+  /** Whether the end of the response may be long after its headers. */
   private isStream = false;
+  private isEnded = false;
   private readonly queue: [Method, unknown[]][] = [];
   private readonly originals: Record<Method, (...args: any[]) => any>;
 
@@ -37,6 +43,10 @@ export class ResponseHook {
       write: res.write,
       end: res.end,
     };
+    if (res.headersSent) {
+      this.state = 'sent';
+      this.isStream = true;
+    }
     // One by one, by name: a loop over the names takes several times as long.
     res.writeHead = (...args: unknown[]): any => this.pass('writeHead', args);
     res.flushHeaders = (...args: unknown[]): any => this.pass('flushHeaders', args);
@@ -48,7 +58,6 @@ export class ResponseHook {
   /** Sends an answer in place of the one that was held back; later calls of the handler go nowhere. */
   replace(statusCode: number, headers: Record<string, string>, body: string): void {
     const { res } = this;
-    this.state = 'sent';
     for (const name of res.getHeaderNames()) {
       // What describes the body that is not sent. Others (CORS, security) stay.
       if (
@@ -64,28 +73,34 @@ export class ResponseHook {
     for (const [name, value] of Object.entries(headers)) {
       res.setHeader(name, value);
     }
+    this.state = 'sent';
     this.handlers.onHeaders(statusCode);
-    res.end(body);
+    this.finish([body]);
     this.state = 'replaced';
   }
 
   private pass(method: Method, args: unknown[]): unknown {
     switch (this.state) {
-      case 'open':
-        return this.open(method, args);
-      case 'waiting':
-        return this.enqueue(method, args);
       case 'replaced':
         return method === 'write' ? false : this.res;
+      case 'waiting':
+        return this.hold(method, args);
+      case 'open':
+        return this.begin(method, args);
       case 'sent':
-        return method === 'end' && this.isStream ? this.endStream(args) : this.call(method, args);
+        return method !== 'end' || this.isEnded
+          ? this.call(method, args)
+          : this.isStream
+            ? this.endStream(args)
+            : this.finish(args);
     }
   }
 
-  private open(method: Method, args: unknown[]): unknown {
+  /** The first call that would send something. */
+  private begin(method: Method, args: unknown[]): unknown {
     const statusCode = method === 'writeHead' ? (args[0] as number) : this.res.statusCode;
     // At once: they stay if another answer has to take this one's place, and a bad one throws at the caller.
-    const rest = method === 'writeHead' ? this.takeOverHeaders(args) : args;
+    const rest = method === 'writeHead' ? takeOverHeaders(this.res, args) : args;
     const work = this.handlers.beforeHeaders(statusCode);
     if (!work) {
       return this.send(method, rest);
@@ -100,34 +115,46 @@ export class ResponseHook {
   /** The headers go out now, with this call. */
   private send(method: Method, args: unknown[]): unknown {
     this.state = 'sent';
-    if (method !== 'end') {
-      // Most frameworks send headers and body in one go; what is still open a tick later is a stream.
-      process.nextTick(() => {
-        this.isStream = true;
-      });
-    }
     this.handlers.onHeaders(method === 'writeHead' ? (args[0] as number) : this.res.statusCode);
+    if (method === 'end') {
+      return this.finish(args);
+    }
+    // Most frameworks send headers and body in one go; what is still open a tick later is a stream.
+    process.nextTick(() => {
+      this.isStream = true;
+    });
     return this.call(method, args);
   }
 
   private endStream(args: unknown[]): unknown {
-    this.isStream = false;
     const work = this.handlers.beforeEnd();
     if (!work) {
-      return this.call('end', args);
+      return this.finish(args);
     }
+    this.isStream = false;
     // The headers are out: all that can still be told is that the answer is not complete.
     this.wait(work, () => this.res.destroy());
     return this.enqueue('end', args);
   }
 
+  private finish(args: unknown[]): unknown {
+    const result = this.call('end', args);
+    this.isEnded = true;
+    this.handlers.onEnd();
+    return result;
+  }
+
   private wait(work: Promise<void>, onError: (error: unknown) => void): void {
     const wasSent = this.state === 'sent';
+    const { statusCode, statusMessage } = this.res;
     this.state = 'waiting';
-    Object.defineProperty(this.res, 'headersSent', { value: true, configurable: true });
+    const resume = () => {
+      unpark(this.res);
+      Object.assign(this.res, { statusCode, statusMessage }); // what was set meanwhile came too late
+    };
     work.then(
       () => {
-        this.stopWaiting();
+        resume();
         try {
           this.replay(wasSent);
         } catch (error) {
@@ -140,23 +167,26 @@ export class ResponseHook {
         }
       },
       error => {
-        this.stopWaiting();
+        resume();
         onError(error);
       },
     );
   }
 
-  private enqueue(method: Method, args: unknown[]): unknown {
-    this.queue.push([method, args]);
-    if (method === 'end') {
-      Object.defineProperty(this.res, 'writableEnded', { value: true, configurable: true });
+  /** What is called while it waits. */
+  private hold(method: Method, args: unknown[]): unknown {
+    if (!this.isEnded && (method === 'write' || method === 'end')) {
+      return this.enqueue(method, args);
     }
-    return method === 'write' ? false : this.res;
+    // There is no header yet that could be flushed; all else fails as it does after the headers, or after the end.
+    return method === 'flushHeaders' ? undefined : this.call(method, args);
   }
 
-  private stopWaiting(): void {
-    delete (this.res as any).headersSent;
-    delete (this.res as any).writableEnded;
+  private enqueue(method: Method, args: unknown[]): unknown {
+    this.queue.push([method, args]);
+    this.isEnded = method === 'end';
+    park(this.res, this.isEnded);
+    return method === 'write' ? false : this.res;
   }
 
   private replay(wasSent: boolean): void {
@@ -164,7 +194,12 @@ export class ResponseHook {
     let flowing: unknown;
     this.state = wasSent ? 'sent' : 'open';
     for (const [method, args] of calls) {
-      const result = this.state === 'open' ? this.send(method, args) : this.call(method, args);
+      const result =
+        this.state === 'open'
+          ? this.send(method, args)
+          : method === 'end'
+            ? this.finish(args)
+            : this.call(method, args);
       flowing = method === 'write' ? result : flowing;
     }
     if (flowing === true && !this.res.writableEnded) {
@@ -176,38 +211,24 @@ export class ResponseHook {
   private call(method: Method, args: unknown[]): unknown {
     return this.originals[method].apply(this.res, args);
   }
-
-  /** Headers given to writeHead() become headers of the response, where others can be added to them. */
-  private takeOverHeaders(args: unknown[]): unknown[] {
-    const headers = args.at(-1);
-    if (args.length < 2 || typeof headers !== 'object' || headers === null) {
-      return args;
-    }
-    const { res } = this;
-    if (Array.isArray(headers)) {
-      const pairs = Array.isArray(headers[0]) ? (headers as [string, string][]) : toPairs(headers);
-      pairs.forEach(([name]) => res.removeHeader(name));
-      pairs.forEach(([name, value]) => res.appendHeader(name, value));
-    } else {
-      for (const [name, value] of Object.entries(headers)) {
-        res.setHeader(name, value as string);
-      }
-    }
-    return args.slice(0, -1);
-  }
 }
 
-/**
- * Gives a response own properties for what the hook replaces, ahead of Express: that gives it a prototype, after
- * which, up to Node 22, each new property makes a hidden class of its own, for 3 µs and the garbage. On Node 20 this
- * saves a request that uses its session 5 to 12 % of its time; on Node 24 it would only cost.
- */
-export function makeRoomForHook(res: ServerResponse): void {
-  const { writeHead, flushHeaders, write, end } = res;
-  res.writeHead = writeHead;
-  res.flushHeaders = flushHeaders;
-  res.write = write;
-  res.end = end;
+/** Headers given to writeHead() become headers of the response, where others can be added to them. */
+function takeOverHeaders(res: ServerResponse, args: unknown[]): unknown[] {
+  const headers = args.at(-1);
+  if (args.length < 2 || typeof headers !== 'object' || headers === null) {
+    return args;
+  }
+  if (Array.isArray(headers)) {
+    const pairs = Array.isArray(headers[0]) ? (headers as [string, string][]) : toPairs(headers);
+    pairs.forEach(([name]) => res.removeHeader(name));
+    pairs.forEach(([name, value]) => res.appendHeader(name, value));
+  } else {
+    for (const [name, value] of Object.entries(headers)) {
+      res.setHeader(name, value as string);
+    }
+  }
+  return args.slice(0, -1);
 }
 
 function toPairs(flat: string[]): [string, string][] {

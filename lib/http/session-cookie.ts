@@ -25,6 +25,12 @@ export interface SentCookie {
   readonly pair: string | undefined;
 }
 
+export interface SentCookies {
+  ids: readonly SentCookie[];
+  wasSent: boolean;
+  isAmbiguous: boolean;
+}
+
 /** What follows `name=value` in a `Set-Cookie`, and all that it depends on. */
 interface Attributes {
   text: string;
@@ -58,13 +64,25 @@ export class SessionCookie extends SessionIdReader {
    * The id in the request's cookie. A cookie that is malformed, signed wrongly or there twice (which one is
    * the user's?) is as good as none.
    */
-  readId(headers: IncomingHttpHeaders): string | null | undefined {
-    const sent = this.read(headers);
-    return sent && sent.id;
+  readIds(headers: IncomingHttpHeaders): readonly SentCookie[] {
+    return this.read(headers).ids;
+  }
+
+  read(headers: IncomingHttpHeaders): SentCookies {
+    const sent = this.readOne(headers);
+    return { ids: sent ? [sent] : [], wasSent: sent !== undefined, isAmbiguous: false };
+  }
+
+  statementOf(setCookies: number | string | string[], _headers: IncomingHttpHeaders) {
+    return { others: this.others(setCookies), clears: false };
+  }
+
+  clearOld(_isSecure: boolean): string[] {
+    return [];
   }
 
   /** As `readId`, with what saves `bind` from signing the same id again. */
-  read(headers: IncomingHttpHeaders): SentCookie | null | undefined {
+  readOne(headers: IncomingHttpHeaders): SentCookie | null | undefined {
     const value = headers.cookie === undefined ? undefined : this.findValue(headers.cookie);
     if (value === undefined || value === null || value.length > MAX_VALUE) {
       return value === undefined ? undefined : null;
@@ -96,8 +114,9 @@ export class SessionCookie extends SessionIdReader {
     expiresAt: number,
     isSecure: boolean,
     headers: IncomingHttpHeaders,
-    sent?: SentCookie | null,
+    cookies?: SentCookies,
   ): string {
+    const sent = cookies?.ids.find(one => one.id === id);
     const { secrets } = this.options;
     const known = sent?.id === id ? sent.pair : undefined;
     const pair = known ?? this.pair(secrets.length > 0 ? `s:${sign(id, secrets[0]!)}` : id);

@@ -7,10 +7,9 @@ import {
 } from '@nestjs/common';
 import { Reflector } from '@nestjs/core';
 import type { SessionLockingMode } from '../options/session-options.js';
-import { findHttpContext, requestOf } from './http-session.context.js';
+import { GUARDS_METADATA, requestOf } from './nest-internals.js';
+import { findContext } from './request-context.js';
 
-/** Nest's own name of the metadata; it exports it for internal use only. */
-const GUARDS_METADATA = '__guards__';
 const ROUTE = 'nest-sessions:route';
 type RouteSetting = SessionLockingMode | 'skip';
 
@@ -20,7 +19,7 @@ export class SessionRouteGuard implements CanActivate {
   constructor(private readonly reflector: Reflector) {}
 
   async canActivate(context: ExecutionContext): Promise<boolean> {
-    const session = findHttpContext(requestOf(context));
+    const session = findContext(requestOf(context));
     // A handler's own setting wins over its controller's.
     const setting = this.reflector.getAllAndOverride<RouteSetting>(ROUTE, [
       context.getHandler(),

@@ -1,15 +1,8 @@
-import {
-  createParamDecorator,
-  UseInterceptors,
-  type ExecutionContext,
-  type PipeTransform,
-  type Type,
-} from '@nestjs/common';
-import { Observable } from 'rxjs';
+import { createParamDecorator, type ExecutionContext, type PipeTransform, type Type } from '@nestjs/common';
 import type { SessionKey } from '../session/session-data.js';
 import type { Session as SessionObject } from '../session/session.js';
-import { requestOf, requireHttpContext } from './http-session.context.js';
-import { SessionInterceptor } from './session.interceptor.js';
+import { requestOf } from './nest-internals.js';
+import { requireContext } from './request-context.js';
 
 export interface SessionParamOptions {
   /** Read without waiting for the lock; the session cannot be changed. Default false. */
@@ -31,7 +24,7 @@ export interface Session extends SessionObject {}
 
 const SessionParam = createParamDecorator(
   (what: SessionKey | SessionParamOptions | undefined, context: ExecutionContext): Promise<unknown> => {
-    const request = requireHttpContext(requestOf(context));
+    const request = requireContext(requestOf(context));
     return typeof what === 'string'
       ? request.use().then(session => session.get(what))
       : request.use({ readOnly: what?.readOnly ?? false });
@@ -55,22 +48,17 @@ export const Session: SessionToken = function Session(
       );
     }
     SessionParam(what as SessionKey, ...pipes)(target, handler, index);
-    // With a type that says so (TypeScript's metadata; `async` will do), it returns no Observable.
-    const returns: unknown = Reflect.getMetadata('design:returntype', target, handler);
-    if (returns === undefined || returns === Observable) {
-      addInterceptor(target, handler);
-    }
+    hideTypeFromPipes(target, handler, index);
   };
 } as SessionToken;
 
 /**
- * An Observable is let go of when its client leaves, and then nobody replies: the interceptor frees the lock. For all
- * other handlers, `commitBeforeReply` does the same work faster.
+ * To a global ValidationPipe that validates custom decorators, a parameter of the type `Session` looks like a body to be
+ * turned into an instance. As an Object, it is left alone.
  */
-function addInterceptor(target: object, handler: string | symbol): void {
-  const descriptor = Object.getOwnPropertyDescriptor(target, handler)!;
-  const present: unknown[] = Reflect.getMetadata('__interceptors__', descriptor.value) ?? [];
-  if (!present.includes(SessionInterceptor)) {
-    UseInterceptors(SessionInterceptor)(target, handler, descriptor);
+function hideTypeFromPipes(target: object, handler: string | symbol, index: number): void {
+  const types: unknown[] | undefined = Reflect.getMetadata('design:paramtypes', target, handler);
+  if (types?.[index] === Session) {
+    Reflect.defineMetadata('design:paramtypes', types.with(index, Object), target, handler);
   }
 }

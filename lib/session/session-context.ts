@@ -1,11 +1,11 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import type { ActiveSession } from './active-session.js';
+import type { OpenSession } from './open-session.js';
 import type { Session } from './session.js';
 
 /** What a request, or a `SessionStore.update()`, has of a session; found by all code that runs inside of it. */
 export interface SessionContext {
   /** The session once something asked for it. */
-  readonly active: ActiveSession | undefined;
+  readonly open: OpenSession | undefined;
   /** Whether the id belongs to this context's session, loaded or not. */
   owns(id: string): boolean;
   /** The loaded session. @throws SessionContextException if the route has none */

@@ -1,4 +1,5 @@
-import type { ActiveSession } from './active-session.js';
+import { setValue } from './live-values.js';
+import type { OpenSession } from './open-session.js';
 import type { SessionValues } from './session-data.js';
 import type { Session, SessionIdListener } from './session.js';
 
@@ -21,11 +22,16 @@ NoOtherProperties.prototype = new Proxy(Object.create(null), {
 
 /** The dictionary that applications see, over the session in use. */
 export class SessionDict extends NoOtherProperties implements Session {
-  readonly #active: ActiveSession;
+  readonly #open: OpenSession;
 
-  constructor(active: ActiveSession) {
+  static {
+    // To who serializes instances of classes by their own rules (ClassSerializerInterceptor), it is plain data.
+    Object.defineProperty(this.prototype, 'constructor', { value: Object });
+  }
+
+  constructor(open: OpenSession) {
     super();
-    this.#active = active;
+    this.#open = open;
     if (new.target === SessionDict) {
       Object.preventExtensions(this);
     }
@@ -37,7 +43,7 @@ export class SessionDict extends NoOtherProperties implements Session {
   }
 
   set(key: string, value: unknown): this {
-    assign(this.writable(), key, value);
+    setValue(this.writable(), key, value);
     return this;
   }
 
@@ -70,7 +76,7 @@ export class SessionDict extends NoOtherProperties implements Session {
   setDefault(key: string, value: any): any {
     const values = this.writable();
     if (!Object.hasOwn(values, key)) {
-      assign(values, key, value);
+      setValue(values, key, value);
     }
     return values[key];
   }
@@ -78,7 +84,7 @@ export class SessionDict extends NoOtherProperties implements Session {
   update(other: Values): this {
     const values = this.writable();
     for (const [key, value] of Object.entries(other)) {
-      assign(values, key, value);
+      setValue(values, key, value);
     }
     return this;
   }
@@ -119,43 +125,43 @@ export class SessionDict extends NoOtherProperties implements Session {
   }
 
   get id(): string {
-    return this.#active.id;
+    return this.#open.id;
   }
 
   get isNew(): boolean {
-    return this.#active.isNew;
+    return this.#open.isNew;
   }
 
   get originalId(): string | undefined {
-    return this.#active.originalId;
+    return this.#open.originalId;
   }
 
   get missing(): boolean {
-    return this.#active.missing;
+    return this.#open.missing;
   }
 
   get regenerated(): boolean {
-    return this.#active.regenerated;
+    return this.#open.regenerated;
   }
 
   get locked(): boolean {
-    return this.#active.locked;
+    return this.#open.locked;
   }
 
   get loaded(): boolean {
-    return this.#active.loaded;
+    return this.#open.loaded;
   }
 
   get createdAt(): Date {
-    return new Date(this.#active.createdAt);
+    return new Date(this.#open.createdAt);
   }
 
   get expiresAt(): Date {
-    return new Date(this.#active.expiresAt);
+    return new Date(this.#open.expiresAt);
   }
 
   get timeout(): number {
-    return this.#active.timeout;
+    return this.#open.timeout;
   }
 
   set timeout(minutes: number) {
@@ -163,11 +169,11 @@ export class SessionDict extends NoOtherProperties implements Session {
     if (!(Number.isFinite(minutes) && minutes > 0)) {
       throw new RangeError(`session.timeout must be a number of minutes above 0, not ${minutes}`);
     }
-    this.#active.timeout = minutes;
+    this.#open.values.timeout = minutes;
   }
 
   get owner(): string | undefined {
-    return this.#active.owner;
+    return this.#open.values.owner;
   }
 
   set owner(owner: string | undefined) {
@@ -177,71 +183,81 @@ export class SessionDict extends NoOtherProperties implements Session {
         `session.owner must be a string or undefined, not a ${typeof owner}; write String(user.id)`,
       );
     }
-    this.#active.owner = owner;
+    this.#open.values.owner = owner;
   }
 
   load(): Promise<void> {
-    return this.#active.load();
+    return this.#open.callLock(open => open.loadNow());
   }
 
-  async reload(): Promise<void> {
-    this.writable();
-    await this.#active.reload();
+  reload(): Promise<void> {
+    return this.call(open => open.reloadNow());
   }
 
-  async save(): Promise<void> {
-    this.writable();
-    await this.#active.save();
+  save(): Promise<void> {
+    return this.#open.call(async open => {
+      this.writable();
+      await open.saveNow();
+    });
   }
 
   touch(): Promise<void> {
-    return this.#active.touch();
+    return this.#open.call(open => open.touchNow());
   }
 
-  async regenerate(): Promise<void> {
-    this.writable();
-    await this.#active.regenerate();
+  regenerate(): Promise<void> {
+    return this.call(open => open.regenerateNow());
   }
 
-  async destroy(): Promise<void> {
-    this.writable();
-    await this.#active.destroy();
+  destroy(): Promise<void> {
+    return this.call(open => open.destroyNow());
   }
 
   expire(): void {
-    this.writable();
-    this.#active.expire();
+    this.refuseIfReadOnly();
+    this.#open.expire();
   }
 
-  async acquireLock(options: { timeout?: number } = {}): Promise<void> {
-    this.writable();
-    await this.#active.acquireLock(options.timeout);
+  acquireLock({ timeout }: { timeout?: number } = {}): Promise<void> {
+    return this.#open.callLock(async open => {
+      this.refuseIfReadOnly();
+      await open.acquireLockNow(timeout);
+    });
   }
 
-  async releaseLock(): Promise<void> {
-    await this.#active.releaseLock();
+  releaseLock(): Promise<void> {
+    return this.#open.call(open => open.releaseLockNow());
   }
 
   onIdChange(listener: SessionIdListener): () => void {
-    return this.#active.onIdChange(listener);
+    return this.#open.onIdChange(listener);
   }
 
   protected readable(): Values {
-    return this.#active.useValues();
+    return this.#open.useValues();
   }
 
   protected writable(): Values {
-    return this.#active.useValues();
+    return this.#open.useValues(true);
+  }
+
+  protected refuseIfReadOnly(): void {}
+
+  private call(operation: (open: OpenSession) => Promise<void>): Promise<void> {
+    return this.#open.call(async open => {
+      this.refuseIfReadOnly();
+      await operation(open);
+    });
   }
 }
 
-/** The session as `@Session({ readOnly: true })` gives it: read without a lock, frozen. */
+/** The session as `@Session({ readOnly: true })` gives it: read without a lock, frozen; it shows what is stored now. */
 export class ReadOnlySessionDict extends SessionDict {
-  readonly #values: Values;
+  readonly #open: OpenSession;
 
-  constructor(active: ActiveSession, values: Values) {
-    super(active);
-    this.#values = deepFreeze(values);
+  constructor(open: OpenSession) {
+    super(open);
+    this.#open = open;
     Object.preventExtensions(this);
   }
 
@@ -250,32 +266,14 @@ export class ReadOnlySessionDict extends SessionDict {
   }
 
   protected override readable(): Values {
-    return this.#values;
+    return this.#open.storedValues();
   }
 
   protected override writable(): never {
+    this.refuseIfReadOnly();
+  }
+
+  protected override refuseIfReadOnly(): never {
     throw new TypeError('This session is read-only; to change it, take it with @Session() instead');
   }
-}
-
-/** As `target[key] = value`, but a key named `__proto__` is a key like any other. */
-function assign(target: Values, key: string, value: unknown): void {
-  if (key === '__proto__') {
-    Object.defineProperty(target, key, { value, writable: true, enumerable: true, configurable: true });
-  } else {
-    target[key] = value;
-  }
-}
-
-function deepFreeze<T extends object>(value: T): T {
-  // Typed arrays cannot be frozen; neither can what a Map, a Set or a Date holds.
-  if (!ArrayBuffer.isView(value) && !Object.isFrozen(value)) {
-    Object.freeze(value);
-    for (const inner of Object.values(value)) {
-      if (typeof inner === 'object' && inner !== null) {
-        deepFreeze(inner);
-      }
-    }
-  }
-  return value;
 }

@@ -2,10 +2,12 @@ import { Injectable } from '@nestjs/common';
 import type { IncomingHttpHeaders } from 'node:http';
 import { SessionContextException } from '../exceptions/session.exception.js';
 import type { SessionRecord } from '../storage/session-backend.js';
-import { ActiveSession } from './active-session.js';
+import { ObservedPromise } from './observed-promise.js';
+import { OpenSession } from './open-session.js';
+import type { SentId } from './sequential-session.js';
 import { currentContext, runInContext, type SessionContext } from './session-context.js';
 import { sessionKey } from './session-id.js';
-import { SessionManager } from './session-manager.js';
+import { SessionRuntime } from './session-runtime.js';
 import type { SessionValues } from './session-data.js';
 import type { Session } from './session.js';
 
@@ -25,43 +27,52 @@ export interface OwnedSession extends SessionSnapshot {
   readonly current: boolean;
 }
 
-/** Finds the session id in request headers. */
+/** Finds session ids in request headers. */
 export abstract class SessionIdReader {
-  /** @returns null for a cookie that holds no id; undefined without a cookie */
-  abstract readId(headers: IncomingHttpHeaders): string | null | undefined;
+  /** Those that the request's cookie may mean: usually one; none if there is no cookie, or none that is well-formed. */
+  abstract readIds(headers: IncomingHttpHeaders): readonly SentId[];
 }
 
 /** Sessions from wherever there is code: services, gateways, jobs, commands. */
 @Injectable()
 export class SessionStore {
   constructor(
-    private readonly manager: SessionManager,
+    private readonly runtime: SessionRuntime,
     private readonly ids: SessionIdReader,
   ) {}
 
   /**
-   * The session of the request in flight, loaded; always the same object as `@Session()` gives.
-   * @throws SessionContextException outside of a request, or on a route without a session
+   * The session of the request in flight, loaded; always the same object as `@Session()` gives. From the route's entry
+   * on: in guards, pipes, interceptors, handlers, filters, resolvers and what they call.
+   * @throws SessionContextException outside of a request, in middleware, or on a route without a session
    */
-  async current(options: { readOnly?: boolean } = {}): Promise<Session> {
-    const context = currentContext();
-    if (!context) {
-      throw new SessionContextException(
-        'SessionStore.current() was called outside of a request; there, use get(id) or update(id, fn)',
-      );
-    }
-    return context.use(options);
+  current(options: { readOnly?: boolean } = {}): Promise<Session> {
+    return this.run(async () => {
+      const context = currentContext();
+      if (!context) {
+        throw new SessionContextException(
+          'SessionStore.current() was called outside of a request; there, use get(id) or update(id, fn). In ' +
+            'middleware it is not known whose request is at work: use req.session behind loadSession, or fromRequest(req)',
+        );
+      }
+      return context.use(options);
+    });
   }
 
   /** What is stored under an id, without a lock; undefined if there is no such session. */
-  async get(id: string): Promise<SessionSnapshot | undefined> {
-    const key = sessionKey(id);
-    const record = await this.manager.backend.read(key);
-    return record && this.toSnapshot(key, record);
+  get(id: string): Promise<SessionSnapshot | undefined> {
+    return this.run(async () => {
+      const key = keyOf(id);
+      const record = key === undefined ? undefined : await this.runtime.backend.read(key);
+      return record && this.toSnapshot(key!, record);
+    });
   }
 
-  async exists(id: string): Promise<boolean> {
-    return (await this.manager.backend.read(sessionKey(id))) !== undefined;
+  exists(id: string): Promise<boolean> {
+    return this.run(async () => {
+      const key = keyOf(id);
+      return key !== undefined && (await this.runtime.backend.read(key)) !== undefined;
+    });
   }
 
   /**
@@ -69,20 +80,22 @@ export class SessionStore {
    * @param options.timeout minutes of its own idle timeout
    * @returns its id
    */
-  async create(
+  create(
     data: Partial<SessionValues> = {},
     options: { owner?: string; timeout?: number } = {},
   ): Promise<string> {
-    const active = new ActiveSession(this.manager);
-    await active.load();
-    active.session.update(data);
-    active.session.owner = options.owner;
-    if (options.timeout !== undefined) {
-      active.session.timeout = options.timeout;
-    }
-    await active.save();
-    await active.releaseLock();
-    return active.id;
+    return this.run(async () => {
+      const open = new OpenSession(this.runtime);
+      open.locking = 'explicit'; // nobody else knows it yet
+      await open.load();
+      open.session.update(data);
+      open.session.owner = options.owner;
+      if (options.timeout !== undefined) {
+        open.session.timeout = options.timeout;
+      }
+      await open.saveNow();
+      return open.id;
+    });
   }
 
   /**
@@ -91,63 +104,55 @@ export class SessionStore {
    * @returns what `fn` returns, or undefined, with `fn` not called, if there is no such session
    * @throws SessionLockTimeoutException, SessionDestroyedException and what `fn` throws: then nothing is stored
    */
-  async update<T>(id: string, fn: (session: Session) => Promise<T> | T): Promise<T | undefined> {
-    const outer = currentContext();
-    for (let context = outer; context; context = context.outer) {
-      if (context.owns(id)) {
-        return this.updateOwn(context, fn);
+  update<T>(id: string, fn: (session: Session) => Promise<T> | T): Promise<T | undefined> {
+    return this.run(async () => {
+      const key = keyOf(id);
+      if (!key) {
+        return undefined;
       }
-    }
-    const active = new ActiveSession(this.manager, id);
-    active.locking = 'implicit';
-    await active.load();
-    if (active.missing) {
-      return undefined;
-    }
-    try {
-      const context: SessionContext = {
-        active,
-        owns: other => other === active.id,
-        // current() is the request's session also here.
-        use: options => this.useOuter(outer, options),
-        outer,
-      };
-      const result = await runInContext(context, () => fn(active.session));
-      await active.commit();
-      return result;
-    } finally {
-      active.abandon();
-    }
+      const outer = currentContext();
+      for (let context = outer; context; context = context.outer) {
+        if (context.owns(id)) {
+          return this.updateOwn(context, fn);
+        }
+      }
+      return this.updateOther(new OpenSession(this.runtime, { id, key }), outer, fn);
+    });
   }
 
   /** Removes a session at once, without waiting for its lock. @returns whether there was one */
-  async destroy(id: string): Promise<boolean> {
-    const destroyed = await this.manager.backend.delete(sessionKey(id));
-    this.forgetIf(active => active.isStored && active.id === id);
-    return destroyed;
+  destroy(id: string): Promise<boolean> {
+    return this.run(async () => {
+      const key = keyOf(id);
+      const destroyed = key !== undefined && (await this.runtime.backend.delete(key));
+      await this.forgetOwn(open => open.isStored && open.id === id);
+      return destroyed;
+    });
   }
 
   /** The number of stored sessions. CherryPy's `len(session)`. @throws SessionUnsupportedException */
-  async count(): Promise<number> {
-    return this.manager.backend.count();
+  count(): Promise<number> {
+    return this.run(async () => this.runtime.backend.count());
   }
 
   /** Removes what has expired, as the scheduled job does. CherryPy's `clean_up`. @returns how many */
-  async cleanUp(): Promise<number> {
-    return this.manager.backend.cleanUp();
+  cleanUp(): Promise<number> {
+    return this.run(async () => this.runtime.backend.cleanUp());
   }
 
   /** The sessions of an owner, oldest first. @throws SessionUnsupportedException */
-  async findByOwner(owner: string): Promise<OwnedSession[]> {
-    const currentKey = currentContext()?.active?.key;
-    const found: OwnedSession[] = [];
-    for (const { key, record } of await this.manager.backend.findByOwner(owner)) {
-      const snapshot = this.toSnapshot(key, record);
-      if (snapshot) {
-        found.push({ ...snapshot, key, current: key === currentKey });
+  findByOwner(owner: string): Promise<OwnedSession[]> {
+    return this.run(async () => {
+      const currentKey = currentContext()?.open?.key;
+      const found: OwnedSession[] = [];
+      for (const { key, record } of await this.runtime.backend.findByOwner(owner)) {
+        const snapshot = this.toSnapshot(key, record);
+        if (snapshot) {
+          found.push({ ...snapshot, key, current: key === currentKey });
+        }
       }
-    }
-    return found;
+      return found;
+    });
   }
 
   /**
@@ -158,51 +163,97 @@ export class SessionStore {
    * @throws SessionUnsupportedException; TypeError for an option that is there but no string, such as a form
    * field that was not sent: it would remove more than was meant
    */
-  async destroyByOwner(owner: string, options: { except?: string; only?: string } = {}): Promise<number> {
-    for (const [name, value] of Object.entries(options)) {
-      if (typeof value !== 'string') {
-        throw new TypeError(`destroyByOwner() got ${name}: ${String(value)}; pass a string, or leave it out`);
+  destroyByOwner(owner: string, options: { except?: string; only?: string } = {}): Promise<number> {
+    return this.run(async () => {
+      for (const [name, value] of Object.entries(options)) {
+        if (typeof value !== 'string') {
+          throw new TypeError(
+            `destroyByOwner() got ${name}: ${String(value)}; pass a string, or leave it out`,
+          );
+        }
       }
-    }
-    const except = options.except === undefined ? undefined : sessionKey(options.except);
-    const count = await this.manager.backend.deleteByOwner(owner, { except, only: options.only });
-    this.forgetIf(
-      active =>
-        active.isStored &&
-        active.storedOwner === owner &&
-        active.key !== except &&
-        (options.only === undefined || active.key === options.only),
-    );
-    return count;
+      const except = options.except === undefined ? undefined : sessionKey(options.except);
+      const count = await this.runtime.backend.deleteByOwner(owner, { except, only: options.only });
+      await this.forgetOwn(
+        open =>
+          open.storedOwner === owner &&
+          open.key !== except &&
+          (options.only === undefined || open.key === options.only),
+      );
+      return count;
+    });
   }
 
   /** The session that a request's cookie names, e.g. of a WebSocket handshake; undefined if there is none. */
-  async fromRequest(request: {
+  fromRequest(request: {
     headers: IncomingHttpHeaders;
   }): Promise<(SessionSnapshot & { id: string }) | undefined> {
-    const id = this.ids.readId(request.headers);
-    const snapshot = id ? await this.get(id) : undefined;
-    return snapshot && { ...snapshot, id: id! };
+    return this.run(async () => {
+      const sent = this.ids.readIds(request.headers);
+      const one = sent.length > 1 ? await this.runtime.pickAlive(sent) : sent[0];
+      const record = one ? await this.runtime.backend.read(one.key) : undefined;
+      const snapshot = record && this.toSnapshot(one!.key, record);
+      return snapshot && { ...snapshot, id: one!.id };
+    });
+  }
+
+  /** A failure that nobody waits for is no reason for the process to end; that of a storage has been logged. */
+  private run<T>(task: () => Promise<T>): Promise<T> {
+    return ObservedPromise.of(task());
+  }
+
+  private async updateOther<T>(
+    open: OpenSession,
+    outer: SessionContext | undefined,
+    fn: (session: Session) => Promise<T> | T,
+  ): Promise<T | undefined> {
+    open.locking = 'implicit';
+    await open.load();
+    if (!open.isStored) {
+      return undefined;
+    }
+    try {
+      const context: SessionContext = {
+        open,
+        owns: other => other === open.id,
+        // current() is the request's session also here.
+        use: options => this.useOuter(outer, options),
+        outer,
+      };
+      const result = await runInContext(context, () => fn(open.session));
+      await open.commit();
+      return result;
+    } finally {
+      open.abandon();
+      open.answer('SessionStore.update() had ended');
+    }
   }
 
   private async updateOwn<T>(
     context: SessionContext,
     fn: (session: Session) => Promise<T> | T,
   ): Promise<T | undefined> {
-    await (context.active ? context.active.load() : context.use());
-    const active = context.active!;
-    if (!active.isStored) {
+    await (context.open ? context.open.load() : context.use());
+    const open = context.open!;
+    if (!open.isStored) {
       return undefined;
     }
-    const wasLocked = active.locked;
-    await active.acquireLock();
+    const wasLocked = open.locked;
+    await open.session.acquireLock();
+    const { record } = open;
+    const undo = open.values.snapshot();
     try {
-      const result = await active.orRestore(() => fn(active.session));
-      await active.save();
+      const result = await fn(open.session);
+      await open.session.save();
       return result;
+    } catch (error) {
+      if (open.record === record) {
+        undo(); // nothing of it has been stored
+      }
+      throw error;
     } finally {
       if (!wasLocked) {
-        await active.releaseLock(); // as `locking: 'explicit'` wants it
+        await open.session.releaseLock(); // as `locking: 'explicit'` wants it
       }
     }
   }
@@ -217,16 +268,17 @@ export class SessionStore {
   }
 
   /** A request that removes its own session goes on without it, as after `session.destroy()`. */
-  private forgetIf(isRemoved: (active: ActiveSession) => boolean): void {
+  private async forgetOwn(isRemoved: (open: OpenSession) => boolean): Promise<void> {
     for (let context = currentContext(); context; context = context.outer) {
-      if (context.active?.loaded && isRemoved(context.active)) {
-        context.active.markDestroyed();
+      const { open } = context;
+      if (open?.loaded && isRemoved(open)) {
+        await open.call(async () => open.forgetNow());
       }
     }
   }
 
   private toSnapshot(key: string, record: SessionRecord): SessionSnapshot | undefined {
-    const data = this.manager.parse(key, record);
+    const data = this.runtime.parse(key, record);
     return (
       data && {
         data: data as unknown as SessionValues,
@@ -237,3 +289,7 @@ export class SessionStore {
     );
   }
 }
+
+/** What storages know an id by; undefined for what is none: it is treated as unknown. */
+const keyOf = (id: unknown): string | undefined =>
+  typeof id === 'string' && id !== '' ? sessionKey(id) : undefined;

@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { SessionStorageException, type Session, type SessionBackend } from 'nest-sessions';
 import { RamBackend } from '../../lib/storage/ram/ram.backend.js';
 import { sessionKey } from '../../lib/session/session-id.js';
-import { SessionManager } from '../../lib/session/session-manager.js';
+import { SessionRuntime } from '../../lib/session/session-runtime.js';
 import { times, until } from '../contract/fixtures.js';
 import { ADAPTERS, startApp, type TestApp } from '../support/app.js';
 import type { Answer } from '../support/client.js';
@@ -77,8 +77,8 @@ describe.each(ADAPTERS)('requests that begin on what the one before has not stor
   const run = (...scripts: Script[]) => runUntil(scripts.length, ...scripts);
 
   async function runUntil(hasBegun: number, ...scripts: Script[]): Promise<Running> {
-    const { lines } = server.app.get(SessionManager, { strict: false }).locks as unknown as {
-      lines: Map<string, { waiters: unknown[] }>;
+    const { queues } = server.app.get(SessionRuntime, { strict: false }).locks as unknown as {
+      queues: Map<string, { waiters: unknown[] }>;
     };
     const start = new Gate();
     const answered: number[] = [];
@@ -97,7 +97,7 @@ describe.each(ADAPTERS)('requests that begin on what the one before has not stor
         () => undefined,
       );
       answers.push(answer);
-      await until(() => begun === 1 && (lines.get(sessionKey(id))?.waiters.length ?? 0) === index);
+      await until(() => begun === 1 && (queues.get(sessionKey(id))?.waiters.length ?? 0) === index);
     }
     start.open();
     await until(() => begun === hasBegun);

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { resolveSessionOptions } from '../../lib/options/resolve-options.js';
-import { SessionManager } from '../../lib/session/session-manager.js';
+import { SessionRuntime } from '../../lib/session/session-runtime.js';
 import { SessionStore } from '../../lib/session/session-store.js';
 import { FileBackend } from '../../lib/storage/file/file.backend.js';
 import { formatSessionFile, parseSessionFile } from '../../lib/storage/file/session-file.js';
@@ -44,7 +44,7 @@ async function save(key: string, data: string): Promise<void> {
 describe('files of replaced records are written anew', () => {
   it(`who reads without a lock sees whole records of the session meant, ${READS} times under ${WRITERS} writers`, async () => {
     const options = resolveSessionOptions({ storageType: 'file', storagePath: folder });
-    const store = new SessionStore(new SessionManager(options, backend), { readId: () => undefined });
+    const store = new SessionStore(new SessionRuntime(options, backend), { readIds: () => [] });
     const names = times(6, index => `session ${index}`);
     const ids = await Promise.all(
       names.map(name => store.create({ name, version: 0, body: bodyOf(0, BODY) })),

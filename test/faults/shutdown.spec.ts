@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Session, SessionStore, type SessionModuleOptions } from 'nest-sessions';
 import { resolveSessionOptions } from '../../lib/options/resolve-options.js';
-import { SessionManager } from '../../lib/session/session-manager.js';
+import { SessionRuntime } from '../../lib/session/session-runtime.js';
 import { FileBackend } from '../../lib/storage/file/file.backend.js';
 import { RamBackend } from '../../lib/storage/ram/ram.backend.js';
 import { ADAPTERS, startApp } from '../support/app.js';
@@ -29,8 +29,8 @@ afterEach(() => rm(folder, { recursive: true, force: true }));
 /** Once the server is gone. */
 async function storedCount(id: string): Promise<number> {
   const options = resolveSessionOptions({ storageType: 'file', storagePath: folder });
-  const manager = new SessionManager(options, new FileBackend(folder));
-  return (await new SessionStore(manager, { readId: () => undefined }).get(id))?.data.count;
+  const manager = new SessionRuntime(options, new FileBackend(folder));
+  return (await new SessionStore(manager, { readIds: () => [] }).get(id))?.data.count;
 }
 
 async function newSession(url: string): Promise<string> {

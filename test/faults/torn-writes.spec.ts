@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { resolveSessionOptions } from '../../lib/options/resolve-options.js';
 import { sessionKey } from '../../lib/session/session-id.js';
-import { SessionManager } from '../../lib/session/session-manager.js';
+import { SessionRuntime } from '../../lib/session/session-runtime.js';
 import { SessionStore } from '../../lib/session/session-store.js';
 import { FileBackend } from '../../lib/storage/file/file.backend.js';
 import { bodyOf } from '../programs/session-body.js';
@@ -35,7 +35,7 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 /** As a process that has just started sees the storage. */
 function freshStore(): SessionStore {
   const options = resolveSessionOptions({ storageType: 'file', storagePath: folder });
-  return new SessionStore(new SessionManager(options, new FileBackend(folder)), { readId: () => undefined });
+  return new SessionStore(new SessionRuntime(options, new FileBackend(folder)), { readIds: () => [] });
 }
 
 const isBusy = async (key: string): Promise<boolean> => {

@@ -1,6 +1,6 @@
 import { createInterface } from 'node:readline';
 import { resolveSessionOptions } from '../../lib/options/resolve-options.js';
-import { SessionManager } from '../../lib/session/session-manager.js';
+import { SessionRuntime } from '../../lib/session/session-runtime.js';
 import { SessionStore } from '../../lib/session/session-store.js';
 import { FileBackend } from '../../lib/storage/file/file.backend.js';
 import { bodyOf } from './session-body.js';
@@ -18,8 +18,8 @@ const options = resolveSessionOptions({
   storagePath: STORAGE_PATH,
   leaseTime: Number(LEASE_TIME),
 });
-const manager = new SessionManager(options, new FileBackend(STORAGE_PATH));
-const store = new SessionStore(manager, { readId: () => undefined });
+const manager = new SessionRuntime(options, new FileBackend(STORAGE_PATH));
+const store = new SessionStore(manager, { readIds: () => [] });
 
 async function writeForever(id: string, index: number): Promise<never> {
   for (;;) {

@@ -2,7 +2,7 @@ import { Controller, Get, Param, Req, Res, Session as NestSession } from '@nestj
 import type { ServerResponse } from 'node:http';
 import { afterAll, afterEach, beforeAll, expect } from 'vitest';
 import { Session, SessionLocking, SkipSession, type ExpressSession } from 'nest-sessions';
-import { SessionManager } from '../../lib/session/session-manager.js';
+import { SessionRuntime } from '../../lib/session/session-runtime.js';
 import { Client, type Answer, type RequestOptions } from './client.js';
 import { startApp, type TestApp, type TestAppOptions } from './app.js';
 
@@ -167,4 +167,4 @@ export class Gate {
 }
 
 /** How many sessions the application has locked, or waits for. */
-export const lockCount = ({ app }: TestApp): number => app.get(SessionManager, { strict: false }).locks.size;
+export const lockCount = ({ app }: TestApp): number => app.get(SessionRuntime, { strict: false }).locks.size;

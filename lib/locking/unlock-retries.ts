@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Lease, SessionBackend } from './session-backend.js';
+import type { Lease, SessionBackend } from '../storage/session-backend.js';
 
 /** Milliseconds between two tries: from, growing to. Each that fails is an error in the log. */
 const RETRY_FROM = 200;
@@ -19,7 +19,7 @@ interface Owed {
  * Locks that are to be given back, to a storage that does not answer. It is asked again until it does, so that its
  * return does not find sessions locked, for `leaseTime`, by requests that have long been answered 503.
  */
-export class OwedUnlocks {
+export class UnlockRetries {
   private readonly owed = new Map<string, Owed>();
   private isTrying = false;
   private isClosed = false;
@@ -72,7 +72,7 @@ export class OwedUnlocks {
     try {
       await this.backend.unlock(owed.key, owed.lease);
     } catch {
-      return false; // logged by the guarded backend
+      return false; // logged by the fail-safe backend
     }
     if (owed.wasAnswered) {
       this.owed.delete(owed.lease.token);

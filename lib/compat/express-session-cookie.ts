@@ -1,5 +1,5 @@
 import type { ResolvedSessionOptions } from '../options/session-options.js';
-import type { ActiveSession } from '../session/active-session.js';
+import type { OpenSession } from '../session/open-session.js';
 
 /** What the options say for all sessions. */
 const ATTRIBUTES = [
@@ -31,7 +31,7 @@ export class ExpressSessionCookie implements Readonly<Attributes> {
   declare readonly priority: Attributes['priority'];
 
   readonly #options: ResolvedSessionOptions;
-  readonly #active: () => ActiveSession;
+  readonly #open: () => OpenSession;
   /** When it expires, since that was changed or restarted in this request. */
   #movedTo: Date | undefined;
   #past: ExpressSessionCookieData | undefined;
@@ -53,10 +53,10 @@ export class ExpressSessionCookie implements Readonly<Attributes> {
     }
   }
 
-  /** @param active the session, or throws if it is not loaded */
-  constructor(options: ResolvedSessionOptions, active: () => ActiveSession) {
+  /** @param open the session, or throws if it is not loaded */
+  constructor(options: ResolvedSessionOptions, open: () => OpenSession) {
     this.#options = options;
-    this.#active = active;
+    this.#open = open;
   }
 
   /** Milliseconds that the session lives without being used; null: the cookie ends with the browser. */
@@ -64,7 +64,7 @@ export class ExpressSessionCookie implements Readonly<Attributes> {
     if (this.#past) {
       return this.#past.originalMaxAge;
     }
-    const { timeout } = this.#active();
+    const { timeout } = this.#open();
     return this.#options.persistent ? timeout * 60_000 : null;
   }
 
@@ -93,7 +93,7 @@ export class ExpressSessionCookie implements Readonly<Attributes> {
         `req.session.cookie.maxAge must be milliseconds above 0, not ${ms}; to end the session, use req.session.destroy()`,
       );
     }
-    this.#active().session.timeout = ms / 60_000;
+    this.#open().session.timeout = ms / 60_000;
     this.restart();
   }
 
@@ -102,7 +102,7 @@ export class ExpressSessionCookie implements Readonly<Attributes> {
     if (this.#past) {
       return this.#past.expires;
     }
-    const { expiresAt } = this.#active();
+    const { expiresAt } = this.#open();
     return this.#options.persistent ? (this.#movedTo ?? new Date(expiresAt)) : null;
   }
 
@@ -118,7 +118,7 @@ export class ExpressSessionCookie implements Readonly<Attributes> {
 
   /** As at the end of the request, when the session is touched. */
   restart(): void {
-    this.#movedTo = new Date(Date.now() + this.#active().timeout * 60_000);
+    this.#movedTo = new Date(Date.now() + this.#open().timeout * 60_000);
   }
 
   /** Takes the age from another session's cookie: who copies all properties of a session means that. */

@@ -1,7 +1,10 @@
+import { Logger } from '@nestjs/common';
 import { inspect } from 'node:util';
 import { SessionDestroyedException, SessionNotLoadedException } from '../exceptions/session.exception.js';
 import type { ResolvedSessionOptions } from '../options/session-options.js';
-import type { ActiveSession } from '../session/active-session.js';
+import { setValue, type Values } from '../session/live-values.js';
+import { ObservedPromise } from '../session/observed-promise.js';
+import type { OpenSession } from '../session/open-session.js';
 import type { SessionValues } from '../session/session-data.js';
 import { ExpressSessionCookie } from './express-session-cookie.js';
 
@@ -20,8 +23,12 @@ export type ExpressSession = Partial<SessionValues> & {
   save(callback?: ExpressSessionCallback): Promise<void>;
   /** Reads the session again; changes that were not saved are dropped. */
   reload(callback?: ExpressSessionCallback): Promise<void>;
-  /** Removes the session; `req.session` is an empty one then, stored with a new id once something is in it. */
+  /**
+   * Removes the session; `req.session` is an empty one then, stored with a new id once something is in it.
+   * @param keys of the data to take along, as @fastify/session has it
+   */
   regenerate(callback?: ExpressSessionCallback): Promise<void>;
+  regenerate(keys: string[], callback?: ExpressSessionCallback): Promise<void>;
   /** Removes the session and its cookie; `req.session` is undefined then. */
   destroy(callback?: ExpressSessionCallback): Promise<void>;
   /** Restarts the time of `cookie.maxAge`; the stored session's restarts with each use. */
@@ -33,8 +40,11 @@ export type ExpressSession = Partial<SessionValues> & {
 export interface ExpressSessionSource {
   readonly options: ResolvedSessionOptions;
   /** The session, loaded to be worked with; undefined before. */
-  readonly usable: ActiveSession | undefined;
-  load(): Promise<ActiveSession>;
+  readonly usable: OpenSession | undefined;
+  /** The session, to be loaded. @throws why there is none */
+  prepare(): OpenSession;
+  /** Why the session could not be loaded ahead, if it could not. */
+  readonly aheadFailure: unknown;
   /** What `req.session` is from now on. */
   replaceView(next: 'fresh' | 'none'): void;
 }
@@ -42,8 +52,10 @@ export interface ExpressSessionSource {
 /** What a view shows once its session has ended. */
 interface Past {
   id: string;
-  values: Record<string, unknown>;
+  values: Values;
 }
+
+const logger = new Logger('Sessions');
 
 type Member = (...args: any[]) => unknown;
 
@@ -67,11 +79,15 @@ class ExpressSessionHandler implements ProxyHandler<object> {
   view!: ExpressSession;
   private readonly cookie: ExpressSessionCookie;
   private past: Past | undefined;
+  private hasWarned = false;
   readonly members: Record<string, Member> = {
-    save: callback => this.run(callback, async () => (await this.use()).session.save()),
-    reload: callback => this.run(callback, async () => (await this.use()).session.reload()),
-    regenerate: callback => this.run(callback, () => this.end('fresh')),
-    destroy: callback => this.run(callback, () => this.end('none')),
+    save: callback => this.run(callback, open => open.saveNow()),
+    reload: callback => this.run(callback, open => open.reloadNow()),
+    regenerate: (keys, callback) =>
+      Array.isArray(keys)
+        ? this.run(callback, open => this.end(open, 'fresh', keys))
+        : this.run(keys, open => this.end(open, 'fresh')),
+    destroy: callback => this.run(callback, open => this.end(open, 'none')),
     touch: () => this.touch(),
     resetMaxAge: () => this.touch(),
   };
@@ -116,7 +132,7 @@ class ExpressSessionHandler implements ProxyHandler<object> {
     } else if (this.past) {
       this.past.values[name] = value;
     } else {
-      this.loaded(name).session.set(name as never, value as never);
+      this.write(name, values => setValue(values, name, value));
     }
     return true;
   }
@@ -132,7 +148,7 @@ class ExpressSessionHandler implements ProxyHandler<object> {
 
   deleteProperty(_target: object, name: string | symbol): boolean {
     if (typeof name === 'string') {
-      delete this.values(name)[name];
+      this.write(name, values => delete values[name]);
     }
     return true;
   }
@@ -164,36 +180,47 @@ class ExpressSessionHandler implements ProxyHandler<object> {
     return Object.hasOwn(this.members, name);
   }
 
-  private values(name: string): Record<string, unknown> {
-    return this.past
-      ? this.past.values
-      : (this.loaded(name).session.data as unknown as Record<string, unknown>);
+  private values(name: string): Values {
+    if (this.past) {
+      return this.past.values;
+    }
+    const open = this.loaded(name);
+    return open.state === 'answered' ? open.values.live : open.useValues();
   }
 
-  private loaded(name: string): ActiveSession {
-    const { usable } = this.source;
+  private write(name: string, change: (values: Values) => void): void {
+    if (this.past) {
+      change(this.past.values);
+    } else if (this.loaded(name).state !== 'answered') {
+      change(this.loaded(name).useValues(true));
+    } else if (!this.hasWarned) {
+      this.hasWarned = true;
+      logger.warn(`req.session.${name} was changed after the answer had been sent: the change is not stored`);
+    }
+  }
+
+  private loaded(name: string): OpenSession {
+    const { usable, aheadFailure } = this.source;
+    if (aheadFailure) {
+      throw aheadFailure;
+    }
     if (!usable) {
       throw new SessionNotLoadedException(name);
     }
     return usable;
   }
 
-  private async use(): Promise<ActiveSession> {
-    if (this.past) {
-      throw new SessionDestroyedException();
-    }
-    return this.source.load();
-  }
-
   /** What is held of this view goes on showing what the session was: passport copies from it. */
-  private async end(next: 'fresh' | 'none'): Promise<void> {
-    const active = await this.use();
-    const past: Past = { id: active.id, values: { ...(active.session.data as object) } };
+  private async end(open: OpenSession, next: 'fresh' | 'none', keys: string[] = []): Promise<void> {
+    const past: Past = { id: open.id, values: { ...open.values.live } };
     const cookie = this.cookie.toJSON();
-    await active.session.destroy();
+    await open.destroyNow();
     this.past = past;
     this.cookie.end(cookie);
     this.source.replaceView(next);
+    for (const key of keys.filter(name => Object.hasOwn(past.values, name))) {
+      setValue(open.useValues(true), key, past.values[key]);
+    }
   }
 
   private touch(): ExpressSession {
@@ -201,13 +228,29 @@ class ExpressSessionHandler implements ProxyHandler<object> {
     return this.view;
   }
 
-  private run(callback: ExpressSessionCallback | undefined, task: () => Promise<void>): Promise<void> {
-    const work = task();
-    // Not in the promise's own turn: what a callback throws is an uncaught exception, not a rejection.
-    work.then(
-      () => callback && process.nextTick(callback),
-      error => callback && process.nextTick(callback, error),
-    );
+  private run(callback: unknown, operation: (open: OpenSession) => Promise<void>): Promise<void> {
+    const work = this.call(operation);
+    if (typeof callback === 'function') {
+      // Not in the promise's own turn: what a callback throws is an uncaught exception, not a rejection.
+      work.then(
+        () => process.nextTick(callback as ExpressSessionCallback),
+        error => process.nextTick(callback as ExpressSessionCallback, error),
+      );
+    }
     return work;
+  }
+
+  private call(operation: (open: OpenSession) => Promise<void>): Promise<void> {
+    try {
+      return this.source.prepare().call(async open => {
+        await open.loadNow();
+        if (this.past) {
+          throw new SessionDestroyedException();
+        }
+        await operation(open);
+      });
+    } catch (error) {
+      return ObservedPromise.of(Promise.reject(error));
+    }
   }
 }

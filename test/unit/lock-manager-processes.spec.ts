@@ -6,12 +6,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { SessionRequestClosedException, SessionStorageException, type SessionBackend } from 'nest-sessions';
 import { FileBackend } from '../../lib/storage/file/file.backend.js';
-import { GuardedBackend } from '../../lib/storage/guarded-backend.js';
-import type { HeldLock } from '../../lib/storage/held-lock.js';
-import { LockQueue } from '../../lib/storage/lock-queue.js';
+import { FailSafeBackend } from '../../lib/storage/fail-safe-backend.js';
+import type { HeldLock } from '../../lib/locking/held-lock.js';
+import { LockManager } from '../../lib/locking/lock-manager.js';
 import { newKey, times, until, writeOf } from '../contract/fixtures.js';
 import { countCalls } from '../support/count-calls.js';
-import { clientOf } from '../support/lock-client.js';
+import { clientOf, lockOf } from '../support/lock-client.js';
 
 /** Milliseconds that a wait may take which is not to end by itself. */
 const PATIENT = { waitMs: 60_000 };
@@ -39,10 +39,10 @@ describe('two processes, one folder', () => {
   afterEach(() => rm(join(folder, '..'), { recursive: true, force: true }));
 
   it('invariant 1, no lost update: 30 of each read, wait and write: 60 of 60', async () => {
-    const queues = [new LockQueue(one, LEASE), new LockQueue(two, LEASE)];
+    const queues = [new LockManager(one, LEASE), new LockManager(two, LEASE)];
     await Promise.all(
       times(60, async index => {
-        const lock = (await queues[index % 2]!.acquire(key, PATIENT))!;
+        const lock = await lockOf(queues[index % 2]!.acquire(key, PATIENT));
         const write = add(lock);
         await sleep(index % 3);
         expect(await lock.saveAndRelease(write)).toBe(true);
@@ -53,13 +53,13 @@ describe('two processes, one folder', () => {
   });
 
   it('neither starves: one that is never idle lets the other in, 8 times', async () => {
-    const busy = new LockQueue(one, LEASE);
-    const other = new LockQueue(two, LEASE);
+    const busy = new LockManager(one, LEASE);
+    const other = new LockManager(two, LEASE);
     let served = 0;
     const test = { over: false };
     const crowd = times(8, async () => {
       while (!test.over) {
-        const lock = (await busy.acquire(key, PATIENT))!;
+        const lock = await lockOf(busy.acquire(key, PATIENT));
         await sleep(1);
         await lock.saveAndRelease(add(lock));
         served++;
@@ -68,7 +68,7 @@ describe('two processes, one folder', () => {
     try {
       for (let turn = 0; turn < 8; turn++) {
         const servedBefore = served;
-        const lock = (await other.acquire(key, { waitMs: 8_000 }))!;
+        const lock = await lockOf(other.acquire(key, { waitMs: 8_000 }));
         await lock.saveAndRelease(add(lock));
         await until(() => served > servedBefore); // and the crowd goes on
       }
@@ -81,22 +81,22 @@ describe('two processes, one folder', () => {
 
   it('invariant 9: a holder that lives keeps its lock beyond the lease', async () => {
     const leaseMs = 900;
-    const mine = new LockQueue(one, leaseMs);
-    const theirs = new LockQueue(two, leaseMs);
-    const lock = (await mine.acquire(key, PATIENT))!;
+    const mine = new LockManager(one, leaseMs);
+    const theirs = new LockManager(two, leaseMs);
+    const lock = await lockOf(mine.acquire(key, PATIENT));
     let taken = false;
     const waiting = theirs.acquire(key, PATIENT).finally(() => (taken = true));
     await sleep(3 * leaseMs);
     expect(taken).toBe(false);
     expect(await lock.saveAndRelease(writeOf('mine'))).toBe(true);
-    const next = (await waiting)!;
+    const next = await lockOf(waiting);
     expect(next.record.data).toBe('mine');
     await next.release();
   });
 
   it('renews only while a lock is held', async () => {
-    const queue = new LockQueue(one, 30);
-    const lock = (await queue.acquire(key, PATIENT))!;
+    const queue = new LockManager(one, 30);
+    const lock = await lockOf(queue.acquire(key, PATIENT));
     await until(() => callsOf(calls, 'renew') >= 3);
     await lock.release();
     const renewals = callsOf(calls, 'renew');
@@ -120,12 +120,11 @@ describe('two processes, one folder', () => {
     }
 
     it('rejects all waiters at once, and the queue recovers', async () => {
-      const queue = new LockQueue(new GuardedBackend(one, false), LEASE);
-      const holder = (await queue.acquire(key, PATIENT))!;
+      const queue = new LockManager(new FailSafeBackend(one, false), LEASE);
+      const holder = await lockOf(queue.acquire(key, PATIENT));
       const waiting = times(20, () => queue.acquire(key, PATIENT));
-      // Some have begun before the failure is known.
       const settled = Promise.allSettled(
-        waiting.map(got => got.then(lock => lock!.saveAndRelease(writeOf('lost, too')))),
+        waiting.map(async got => (await lockOf(got)).saveAndRelease(writeOf('lost, too'))),
       );
       await breakStorage();
       calls.length = 0;
@@ -139,35 +138,35 @@ describe('two processes, one folder', () => {
       await repairStorage();
       await one.delete(key); // and with it the lock that could not be freed
       await one.create(key, writeOf('again'));
-      const lock = (await queue.acquire(key, { waitMs: 5_000 }))!;
+      const lock = await lockOf(queue.acquire(key, { waitMs: 5_000 }));
       expect(lock.record.data).toBe('again');
       await lock.release();
       expect(queue.size).toBe(0);
     });
 
     it('a lock that could not be freed is freed as soon as the storage is back, long before it lapses', async () => {
-      const queue = new LockQueue(new GuardedBackend(one, false), 3_600_000);
-      const saver = (await queue.acquire(key, PATIENT))!;
+      const queue = new LockManager(new FailSafeBackend(one, false), 3_600_000);
+      const saver = await lockOf(queue.acquire(key, PATIENT));
       await breakStorage();
       await expect(saver.saveAndRelease(writeOf('lost'))).rejects.toThrow(SessionStorageException);
       await repairStorage();
-      const other = new LockQueue(new GuardedBackend(two, false), 3_600_000);
-      const reader = (await other.acquire(key, PATIENT))!;
+      const other = new LockManager(new FailSafeBackend(two, false), 3_600_000);
+      const reader = await lockOf(other.acquire(key, PATIENT));
       expect(reader.record.data).toBe('0');
       await breakStorage();
       await expect(reader.release()).rejects.toThrow(SessionStorageException);
       await repairStorage();
-      await (await queue.acquire(key, PATIENT))!.release();
+      await (await lockOf(queue.acquire(key, PATIENT))).release();
     });
 
     it('a lock that cannot be freed lapses', async () => {
-      const queue = new LockQueue(new GuardedBackend(one, false), 200);
-      const holder = (await queue.acquire(key, PATIENT))!;
+      const queue = new LockManager(new FailSafeBackend(one, false), 200);
+      const holder = await lockOf(queue.acquire(key, PATIENT));
       await breakStorage();
       await expect(holder.release()).rejects.toThrow(SessionStorageException);
       queue.close(); // it tries no more to free it
       await repairStorage();
-      const lock = (await queue.acquire(key, PATIENT))!;
+      const lock = await lockOf(queue.acquire(key, PATIENT));
       expect(lock.record.data).toBe('0');
       await lock.release();
       expect(queue.size).toBe(0);
@@ -186,15 +185,15 @@ describe('two processes, one folder', () => {
               }
             : Reflect.get(target, name),
       });
-      const queue = new LockQueue(new GuardedBackend(failing, false), 200);
-      const holder = (await queue.acquire(key, PATIENT))!;
+      const queue = new LockManager(new FailSafeBackend(failing, false), 200);
+      const holder = await lockOf(queue.acquire(key, PATIENT));
       const waiting = queue.acquire(key, { ...PATIENT, client: clientOf(client) });
       const settled = Promise.allSettled([waiting]);
       await holder.release();
       expect(await settled).toMatchObject([{ reason: expect.any(SessionRequestClosedException) }]);
       await until(() => queue.size === 0);
       await repairStorage();
-      const lock = (await queue.acquire(key, { waitMs: 10_000 }))!;
+      const lock = await lockOf(queue.acquire(key, { waitMs: 10_000 }));
       expect(lock.record.data).toBe('0');
       await lock.release();
     });

@@ -1,10 +1,9 @@
 import { Logger } from '@nestjs/common';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { LockManager } from '../locking/lock-manager.js';
 import type { ResolvedSessionOptions } from '../options/session-options.js';
-import { GuardedBackend } from '../storage/guarded-backend.js';
-import { LockQueue } from '../storage/lock-queue.js';
+import { FailSafeBackend } from '../storage/fail-safe-backend.js';
 import type { SessionBackend, SessionRecord } from '../storage/session-backend.js';
-import { SessionCodec } from './session-codec.js';
 
 /** A hundred years, in milliseconds: cookies, and dates at all, do not reach for ever. */
 const MAX_TTL = 100 * 365 * 24 * 60 * 60_000;
@@ -12,34 +11,47 @@ const MAX_TTL = 100 * 365 * 24 * 60 * 60_000;
 /** Milliseconds between two looks at whether all locks are free. */
 const CLOSE_POLL = 10;
 
-/** What all sessions share: the options, the guarded storage, its locks, and the work that outlives a response. */
-export class SessionManager {
-  readonly backend: GuardedBackend;
-  readonly locks: LockQueue;
-  readonly codec: SessionCodec;
-  private readonly logger = new Logger('Sessions');
+/** What all sessions share: the options, the storage, its locks, and the work that outlives a response. */
+export class SessionRuntime {
+  readonly backend: FailSafeBackend;
+  readonly locks: LockManager;
+  readonly logger = new Logger('Sessions');
+  private hasWarnedOfTwo = false;
   private readonly pending = new Set<Promise<unknown>>();
 
   constructor(
     readonly options: ResolvedSessionOptions,
     backend: SessionBackend,
   ) {
-    this.backend = new GuardedBackend(backend, options.debug);
-    this.locks = new LockQueue(this.backend, options.leaseMs);
-    this.codec = new SessionCodec(options.serializer);
+    this.backend = new FailSafeBackend(backend, options.debug);
+    this.locks = new LockManager(this.backend, options.leaseMs);
   }
 
-  /**
-   * The record's data as an object, or undefined if it cannot be read: then the session counts as missing.
-   * @param options.shared other requests may get the same objects: the caller freezes them before anyone sees them
-   */
-  parse(key: string, { data }: SessionRecord, { shared = false } = {}): Record<string, unknown> | undefined {
+  /** The record's data as an object, or undefined if it cannot be read: then the session counts as missing. */
+  parse(key: string, { data }: SessionRecord): Record<string, unknown> | undefined {
     try {
-      return this.codec.parse(key, data, shared);
+      return this.options.serializer.parse(data);
     } catch (error) {
       this.logger.warn(`The data of session ${key} cannot be read, it counts as missing: ${String(error)}`);
       return undefined;
     }
+  }
+
+  /**
+   * Of several ids that a request sent, the one whose session is alive; null for none. More than one counts as none:
+   * a neighbouring site may have planted one.
+   */
+  async pickAlive<Sent extends { key: string }>(sent: readonly Sent[]): Promise<Sent | null> {
+    const records = await Promise.all(sent.map(({ key }) => this.backend.read(key)));
+    const alive = sent.filter((_, index) => records[index] !== undefined);
+    if (alive.length > 1 && !this.hasWarnedOfTwo) {
+      this.hasWarnedOfTwo = true;
+      this.logger.warn(
+        `A request sent two cookies ${this.options.name} whose sessions are both alive: it counts as having none. ` +
+          `A site of the same domain can plant such cookies; a name such as __Host-${this.options.name} prevents it`,
+      );
+    }
+    return alive.length === 1 ? alive[0]! : null;
   }
 
   /**

@@ -4,18 +4,12 @@ import { createHmac } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ExpressMigrationOptions } from '../options/session-options.js';
+import type { FormerSessions } from '../http/request-context.js';
+import type { SentId } from '../session/sequential-session.js';
 import { sessionKey } from '../session/session-id.js';
-import type { SessionManager } from '../session/session-manager.js';
+import type { SessionRuntime } from '../session/session-runtime.js';
 import { ExpressStoreClient } from '../storage/express-store/express-store-client.js';
 import type { ExpressStoredSession } from '../storage/express-store/express-store.js';
-
-/** A session of express-session's that a request names. */
-export interface FormerSession {
-  /** What its id is here. */
-  readonly id: string;
-  /** Moves it here, if it is still there. To be called before the session of that id is loaded. */
-  move(): Promise<void>;
-}
 
 /**
  * Sessions that express-session began move here when they are next used, so that a change of package logs nobody out.
@@ -23,13 +17,13 @@ export interface FormerSession {
  * The new id follows from the old one, and from the secret: of requests that come with the old cookie at a time, one
  * moves the session, and all find it. What is moved is removed from the old store, so that it can be ended here.
  */
-export class ExpressMigration {
+export class ExpressMigration implements FormerSessions {
   private readonly store: ExpressStoreClient;
   private readonly secrets: string[];
   private readonly name: string;
 
   constructor(
-    private readonly manager: SessionManager,
+    private readonly runtime: SessionRuntime,
     private readonly options: ExpressMigrationOptions,
   ) {
     this.store = new ExpressStoreClient(options.store);
@@ -37,14 +31,18 @@ export class ExpressMigration {
     this.name = options.name ?? 'connect.sid';
   }
 
-  find(headers: IncomingHttpHeaders): FormerSession | undefined {
+  find(headers: IncomingHttpHeaders): (() => Promise<SentId>) | undefined {
     const value = headers.cookie?.includes(this.name) ? parseCookie(headers.cookie)[this.name] : undefined;
     const sid = value?.startsWith('s:') ? cookieParser.signedCookie(value, this.secrets) : false;
     if (typeof sid !== 'string' || sid === '') {
       return undefined;
     }
     const id = createHmac('sha256', this.secrets.at(-1)!).update(`nest-sessions:${sid}`).digest('base64url');
-    return { id, move: () => this.move(sid, sessionKey(id)) };
+    const key = sessionKey(id);
+    return async () => {
+      await this.move(sid, key);
+      return { id, key };
+    };
   }
 
   /** The `Set-Cookie` that makes the client forget the old id. */
@@ -54,7 +52,7 @@ export class ExpressMigration {
   }
 
   private async move(sid: string, key: string): Promise<void> {
-    const { backend } = this.manager;
+    const { backend } = this.runtime;
     const former = await backend.guard('migrate', key, this.store.get(sid));
     if (!former) {
       return; // it has ended, or moved
@@ -72,7 +70,7 @@ export class ExpressMigration {
   }
 
   private async isLeft(sid: string, key: string): Promise<boolean> {
-    return (await this.manager.backend.guard('migrate', key, this.store.get(sid))) !== undefined;
+    return (await this.runtime.backend.guard('migrate', key, this.store.get(sid))) !== undefined;
   }
 
   /**
@@ -91,7 +89,7 @@ export class ExpressMigration {
   }
 
   private toWrite({ cookie, ...data }: ExpressStoredSession) {
-    const { serializer, timeout: defaultTimeout } = this.manager.options;
+    const { serializer, timeout: defaultTimeout } = this.runtime.options;
     const { originalMaxAge } = cookie;
     // To the second: express-session may note a millisecond less than it was told, as a clock goes on meanwhile.
     const minutes =
@@ -99,6 +97,6 @@ export class ExpressMigration {
         ? Math.ceil(originalMaxAge / 1000) / 60
         : undefined;
     const timeout = minutes === defaultTimeout ? undefined : minutes;
-    return { data: serializer.stringify(data), timeout, ttl: this.manager.timeToLive(timeout, Date.now()) };
+    return { data: serializer.stringify(data), timeout, ttl: this.runtime.timeToLive(timeout, Date.now()) };
   }
 }

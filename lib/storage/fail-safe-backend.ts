@@ -12,7 +12,7 @@ import type { Lease, OwnedRecord, OwnerSelection, SessionBackend, SessionWrite }
  * A backend whose failures are logged and become `SessionStorageException` (503), so that nobody above can
  * take trouble for absence.
  */
-export class GuardedBackend implements SessionBackend {
+export class FailSafeBackend implements SessionBackend {
   private readonly logger = new Logger('SessionStorage');
   readonly inProcess: boolean;
 

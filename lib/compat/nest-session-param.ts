@@ -1,11 +1,9 @@
 import { Session as NestSession, type CanActivate, type Type } from '@nestjs/common';
 import { MetadataScanner, type ModulesContainer } from '@nestjs/core';
-import { findHttpContext, requestOf } from './http-session.context.js';
-import { SessionRouteGuard } from './session-route.guard.js';
-
-/** Nest's own names of the metadata; it exports them for internal use only. */
-const GUARDS_METADATA = '__guards__';
-const ROUTE_ARGS_METADATA = '__routeArguments__';
+import { GUARDS_METADATA, requestOf, ROUTE_ARGS_METADATA } from '../http/nest-internals.js';
+import { findContext } from '../http/request-context.js';
+import { SessionRouteGuard } from '../http/session-route.guard.js';
+import { viewOf } from './request-session.js';
 
 /** How Nest marks a parameter with its own `@Session()`: `<number>:<index>`. */
 const SESSION_MARK = markOfNestSession();
@@ -14,9 +12,9 @@ const SESSION_MARK = markOfNestSession();
 const loadForParam: CanActivate = {
   async canActivate(context) {
     const request = requestOf(context) as { session?: unknown };
-    const session = findHttpContext(request);
+    const session = findContext(request);
     // Another package's req.session is its own affair.
-    if (session && request.session !== undefined && request.session === session.view) {
+    if (session && request.session !== undefined && request.session === viewOf(session)) {
       await session.use();
     }
     return true;

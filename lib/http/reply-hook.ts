@@ -1,11 +1,13 @@
-import type { HttpServer } from '@nestjs/common';
-import { findHttpContext } from './http-session.context.js';
+import { retryAfterOf } from '../exceptions/session.exception.js';
+import { findContext } from './request-context.js';
 
 /** Express' response or Fastify's reply: each knows its request. */
 interface ResponseLike {
   statusCode: number;
   req?: unknown;
   request?: unknown;
+  getHeader(name: string): unknown;
+  header(name: string, value: string): unknown;
 }
 
 /**
@@ -14,22 +16,24 @@ interface ResponseLike {
  *
  * Not by an interceptor: with one at the handler, Nest follows each request with observables and listeners, which
  * takes a quarter of the time of a request without a session. What does not come by here is committed by the
- * response hook: errors, redirects, views, streams, and handlers that answer themselves.
+ * response hook: redirects, views, streams, and handlers that answer themselves.
  */
-export function commitBeforeReply(adapter: Pick<HttpServer, 'reply'>): void {
-  const send = adapter.reply.bind(adapter);
-  adapter.reply = (response: ResponseLike, body: unknown, statusCode?: number): unknown => {
-    const status = statusCode ?? response.statusCode;
-    const context = status < 400 ? findHttpContext(response.req ?? response.request) : undefined;
-    const work = context?.commit(status);
-    return work
-      ? after(
-          work,
-          () => send(response, body, statusCode),
-          error => context!.onFailure(error),
-        )
-      : send(response, body, statusCode);
-  };
+export function replyHook(
+  send: () => unknown,
+  response: unknown,
+  body: unknown,
+  statusCode: number | undefined,
+): unknown {
+  const reply = response as ResponseLike;
+  const status = statusCode ?? reply.statusCode;
+  const context = findContext(reply.req ?? reply.request);
+  const retryAfter = status === 503 ? retryAfterOf(body) : undefined;
+  if (retryAfter !== undefined && reply.getHeader('Retry-After') === undefined) {
+    reply.header('Retry-After', String(retryAfter)); // the body of an exception of this package
+  }
+  // An error is an exception filter's: nobody waits for its reply, so that the response hook does the commit.
+  const work = status < 400 ? context?.commit(status) : undefined;
+  return work ? after(work, send, error => context!.onFailure(error)) : send();
 }
 
 /**

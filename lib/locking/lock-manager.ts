@@ -1,0 +1,200 @@
+import { randomBytes } from 'node:crypto';
+import { SessionLockTimeoutException, SessionStorageException } from '../exceptions/session.exception.js';
+import type { Lease, SessionBackend, SessionRecord } from '../storage/session-backend.js';
+import { UnsentRequestException } from '../storage/unsent-request.exception.js';
+import { HeldLock } from './held-lock.js';
+import { KeyQueue, pause, type LockOutcome, type LockWait, type Waiter } from './key-queue.js';
+import { UnlockRetries } from './unlock-retries.js';
+
+/** Milliseconds between two tries at a lock that another process holds: from, growing to. */
+const RETRY_FROM = 2;
+const RETRY_TO = 25;
+/**
+ * How long a process may pass a lock on among its own requests, in milliseconds, before it must free it and
+ * pause: the turn of the other processes.
+ */
+const OWN_TURN = 200;
+const PAUSE = 15;
+
+/** Tokens are unique, and need be no secret: random once a process, which is 4 % of a request's time cheaper. */
+const PROCESS = randomBytes(16).toString('base64url');
+let lastLease = 0;
+
+type Turn = Pick<Waiter, 'wait' | 'deadline' | 'seenBefore'>;
+
+/**
+ * The locks of this process: one first-in-first-out queue a key, in front of a backend. One request at a time asks
+ * the backend for the lock. A request that is done hands the lock, and the record as it stored it, to the next one.
+ * Every grant rests on an answer of the storage that came after the holder before was done.
+ */
+export class LockManager {
+  private readonly queues = new Map<string, KeyQueue>();
+  private readonly held = new Set<HeldLock>();
+  private readonly retries: UnlockRetries;
+  private renewal: NodeJS.Timeout | undefined;
+
+  /**
+   * @param backend whose failures are `SessionStorageException`s
+   * @param leaseMs milliseconds until the lock of a dead process lapses
+   */
+  constructor(
+    readonly backend: SessionBackend,
+    private readonly leaseMs: number,
+  ) {
+    this.retries = new UnlockRetries(backend);
+  }
+
+  /** A lease that no one holds yet, for a record that is to be created locked. */
+  newLease(): Lease {
+    return { token: `${PROCESS}${(++lastLease).toString(36)}`, ms: this.leaseMs };
+  }
+
+  /** Makes a lock out of a lease that a record was created with. */
+  adopt(key: string, lease: Lease, record: SessionRecord): HeldLock {
+    return this.hold(this.queues.get(key) ?? this.open(key), lease, record);
+  }
+
+  /**
+   * Waits for its turn, then for other processes.
+   * @returns the lock with the record as it is now, or why there is none
+   * @throws SessionLockTimeoutException, SessionStorageException, and why the client gave up
+   */
+  acquire(key: string, wait: LockWait): Promise<LockOutcome> {
+    if (wait.client?.givenUp) {
+      return Promise.reject(wait.client.givenUp);
+    }
+    const queue = this.queues.get(key);
+    return queue
+      ? queue.join(wait)
+      : this.serve(this.open(key), { wait, deadline: Date.now() + wait.waitMs, seenBefore: 0 });
+  }
+
+  /** How many sessions are locked, or being waited for, by this process. */
+  get size(): number {
+    return this.queues.size;
+  }
+
+  /** Called when a lock is done with: the next waiter gets its turn, or `lock` itself if it is handed on. */
+  next(queue: KeyQueue, lock?: HeldLock): Promise<void> | undefined {
+    queue.holder = undefined;
+    const waiter = queue.nextWaiter();
+    if (waiter && lock) {
+      waiter.resolve(this.hold(queue, lock.lease, lock.record));
+    } else if (waiter) {
+      this.serve(queue, waiter).then(waiter.resolve, waiter.reject);
+    } else if (lock) {
+      return this.takeBack(queue, lock.lease);
+    } else {
+      this.queues.delete(queue.key);
+    }
+    return undefined;
+  }
+
+  /** Whether to pass the lock on inside this process, or to let others have it. */
+  mayHandOver(queue: KeyQueue): boolean {
+    return !queue.isEmpty && this.mayKeepTurn(queue);
+  }
+
+  /**
+   * The storage failed, so that a lease may have the lock, or have it still: it is given back in any case. Who waits
+   * in line is told at once, and need not find out one after the other.
+   */
+  fail(queue: KeyQueue, lease: Lease, error: unknown): void {
+    this.retries.add(queue.key, lease);
+    if (error instanceof SessionStorageException) {
+      queue.rejectAll(error);
+    }
+  }
+
+  /** Called once, last. */
+  close(): void {
+    this.retries.close();
+    clearInterval(this.renewal);
+  }
+
+  drop(lock: HeldLock): void {
+    this.held.delete(lock);
+  }
+
+  /** The last waiter left while the lock was on its way to it. */
+  private async takeBack(queue: KeyQueue, lease: Lease): Promise<void> {
+    await this.backend.unlock(queue.key, lease).catch(error => this.fail(queue, lease, error));
+    await this.next(queue);
+  }
+
+  private open(key: string): KeyQueue {
+    const queue = new KeyQueue(key);
+    this.queues.set(key, queue);
+    return queue;
+  }
+
+  private hold(queue: KeyQueue, lease: Lease, record: SessionRecord): HeldLock {
+    const lock = new HeldLock(this, queue, lease, record);
+    queue.holder = lock;
+    queue.sightings++;
+    this.held.add(lock);
+    this.renewal ??= setInterval(() => this.renewAll(), this.leaseMs / 3).unref();
+    return lock;
+  }
+
+  private renewAll(): void {
+    if (this.held.size === 0) {
+      // Not with the last lock: most are held for a moment, and a timer each would cost as much as the lock.
+      clearInterval(this.renewal);
+      this.renewal = undefined;
+    }
+    for (const lock of this.held) {
+      void lock.renew();
+    }
+  }
+
+  /** Gets the lock from the backend for the one whose turn it is. The first try is made in any case. */
+  private async serve(
+    queue: KeyQueue,
+    { wait: { client }, deadline, seenBefore }: Turn,
+  ): Promise<LockOutcome> {
+    const lease = this.newLease();
+    try {
+      if (queue.turnSince > 0 && !this.mayKeepTurn(queue)) {
+        await pause(PAUSE * (0.5 + Math.random()), client);
+      }
+      for (let retryIn = RETRY_FROM; ; retryIn = Math.min(retryIn * 1.5, RETRY_TO)) {
+        const found = await this.backend.lock(queue.key, lease);
+        if (client?.givenUp) {
+          await this.backend.unlock(queue.key, lease);
+          throw client.givenUp;
+        }
+        if (found === undefined) {
+          break;
+        }
+        if (found !== 'busy') {
+          queue.turnSince = Date.now();
+          return this.hold(queue, lease, found); // whose end calls next()
+        }
+        queue.sightings++;
+        const left = deadline - Date.now();
+        if (left <= 0) {
+          throw new SessionLockTimeoutException();
+        }
+        await pause(Math.min(left, retryIn * (0.5 + Math.random())), client);
+      }
+    } catch (error) {
+      if (error instanceof SessionStorageException) {
+        if (error.operation === 'lock' && error.cause instanceof UnsentRequestException) {
+          queue.rejectAll(error);
+        } else {
+          this.fail(queue, lease, error);
+        }
+      }
+      await this.next(queue);
+      throw error;
+    }
+    const outcome = queue.sightings === seenBefore ? 'absent' : 'ended';
+    await this.next(queue);
+    return outcome;
+  }
+
+  private mayKeepTurn(queue: KeyQueue): boolean {
+    return this.backend.inProcess === true || Date.now() - queue.turnSince < OWN_TURN;
+  }
+}

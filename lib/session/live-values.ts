@@ -1,0 +1,142 @@
+import { jsonPlusSerializer } from '../options/json-plus.serializer.js';
+import type { SessionSerializer } from '../options/session-options.js';
+import type { SessionRecord } from '../storage/session-backend.js';
+import { isSameValue } from './same-value.js';
+
+export type Values = Record<string, unknown>;
+
+/**
+ * What the application holds of one session in use: the live data, the owner and the timeout; what of it has
+ * changed since the record was read; and the frozen view of the record. Knows no storage and no lock: the record
+ * that it is compared with comes from outside.
+ */
+export class LiveValues {
+  /** The data that the application changes; the same object from the first use on, as it may keep a reference. */
+  live: Values = {};
+  owner: string | undefined;
+  /** Minutes of the session's own idle timeout. */
+  timeout: number | undefined;
+  /** Whether `live` holds the record's data; else the session was only read. */
+  isFilled = false;
+  /** Whether the application may have changed something since the last look for changes. */
+  isUsed = false;
+  private view: { record: SessionRecord | undefined; data: Values } | undefined;
+
+  constructor(private readonly serializer: SessionSerializer) {}
+
+  /** Starts over with a record's data; changes are dropped. */
+  fill(data: Values, record?: SessionRecord): void {
+    if (this.isFilled) {
+      replace(this.live, data);
+    } else {
+      this.live = data;
+    }
+    this.isFilled = true;
+    this.isUsed = false;
+    this.owner = record?.owner;
+    this.timeout = record?.timeout;
+  }
+
+  /** Whether the session holds nothing that would have to be stored. */
+  get isEmpty(): boolean {
+    return Object.keys(this.live).length === 0 && this.owner === undefined && this.timeout === undefined;
+  }
+
+  /** Whether it differs from what is stored. Values are compared, never texts: an encrypted one differs each time. */
+  isChanged(record: SessionRecord | undefined): boolean {
+    return (
+      this.isFilled &&
+      (this.owner !== record?.owner ||
+        this.timeout !== record?.timeout ||
+        !this.isSame(this.live, this.parse(record)))
+    );
+  }
+
+  /** Takes over what is stored by now; what the application changed since `before` stays. */
+  merge(before: SessionRecord | undefined, now: SessionRecord, fresh: Values): void {
+    const old = this.parse(before);
+    const changed = Object.entries(this.live).filter(
+      ([key, value]) => !Object.hasOwn(old, key) || !this.isSame({ [key]: value }, { [key]: old[key] }),
+    );
+    const deleted = Object.keys(old).filter(key => !Object.hasOwn(this.live, key));
+    replace(this.live, fresh, changed);
+    for (const key of deleted) {
+      delete this.live[key];
+    }
+    this.owner = this.owner === before?.owner ? now.owner : this.owner;
+    this.timeout = this.timeout === before?.timeout ? now.timeout : this.timeout;
+  }
+
+  /** @returns what undoes all changes that come after it */
+  snapshot(): () => void {
+    const { owner, timeout } = this;
+    const text = this.stringify();
+    return () => {
+      replace(this.live, this.serializer.parse(text));
+      Object.assign(this, { owner, timeout });
+    };
+  }
+
+  /** @throws what the serializer throws at data that it cannot keep */
+  stringify(): string {
+    return this.serializer.stringify(this.live);
+  }
+
+  /** The data as it is stored, frozen. */
+  frozen(record: SessionRecord | undefined): Values {
+    if (!this.view || this.view.record !== record) {
+      this.show(this.parse(record), record);
+    }
+    return this.view!.data;
+  }
+
+  /** What `frozen` gives until the record changes. */
+  show(data: Values, record: SessionRecord | undefined): void {
+    this.view = { record, data: deepFreeze(data) };
+  }
+
+  private parse(record: SessionRecord | undefined): Values {
+    return record ? this.serializer.parse(record.data) : {};
+  }
+
+  /** A serializer of the application's may keep less than it is given: then what it would give back counts. */
+  private isSame(live: Values, stored: Values): boolean {
+    return (
+      isSameValue(live, stored) ||
+      (this.serializer !== jsonPlusSerializer &&
+        isSameValue(this.serializer.parse(this.serializer.stringify(live)), stored))
+    );
+  }
+}
+
+/** In place. A key named `__proto__` is a key like any other. */
+function replace(target: Values, fresh: Values, changes: [string, unknown][] = []): void {
+  for (const key of Object.keys(target)) {
+    delete target[key];
+  }
+  for (const [key, value] of [...Object.entries(fresh), ...changes]) {
+    setValue(target, key, value);
+  }
+}
+
+/** As `target[key] = value`, but a key named `__proto__` is a key like any other. */
+export function setValue(target: Values, key: string, value: unknown): void {
+  if (key === '__proto__') {
+    Object.defineProperty(target, key, { value, writable: true, enumerable: true, configurable: true });
+  } else {
+    target[key] = value;
+  }
+}
+
+function deepFreeze<T extends object>(value: T): T {
+  // Typed arrays cannot be frozen; neither can what a Map, a Set or a Date holds.
+  if (!ArrayBuffer.isView(value) && !Object.isFrozen(value)) {
+    Object.freeze(value);
+    for (const inner of Object.values(value)) {
+      if (typeof inner === 'object' && inner !== null) {
+        deepFreeze(inner);
+      }
+    }
+  }
+  return value;
+}

@@ -1,0 +1,71 @@
+/** Failures that an `ObservedPromise` began with. */
+const passedOn = new WeakSet<object>();
+
+/**
+ * What the application gets from a call. It knows whether anybody takes note of its failure, and that failure is
+ * never an unhandled rejection: an application that forgets an `await` must not end by it. What the application's
+ * own callbacks throw stays what it is.
+ */
+export class ObservedPromise<T> extends Promise<T> {
+  /** Whether somebody has asked to be told of a failure: by `await`, `catch`, or further down the chain. */
+  isObserved = false;
+  private before: ObservedPromise<unknown> | undefined;
+
+  static of<T>(work: Promise<T>): ObservedPromise<T> {
+    const promise = new ObservedPromise<T>((resolve, reject) => {
+      work.then(resolve, (error: object) => {
+        passedOn.add(error);
+        reject(error);
+      });
+    });
+    promise.guard();
+    return promise;
+  }
+
+  override then<A = T, B = never>(
+    onDone?: ((value: T) => A | PromiseLike<A>) | null,
+    onFailed?: ((reason: any) => B | PromiseLike<B>) | null,
+  ): Promise<A | B> {
+    if (onFailed) {
+      this.observe();
+    }
+    return this.chain(onDone, onFailed);
+  }
+
+  /** Passes a failure on, and so takes no note of it. */
+  override finally(onEnd?: (() => void) | null): Promise<T> {
+    return this.chain(
+      async value => {
+        await onEnd?.();
+        return value;
+      },
+      async error => {
+        await onEnd?.();
+        throw error;
+      },
+    );
+  }
+
+  private chain<A, B>(
+    onDone?: ((value: T) => A | PromiseLike<A>) | null,
+    onFailed?: ((reason: any) => B | PromiseLike<B>) | null,
+  ): Promise<A | B> {
+    const next = super.then(onDone, onFailed) as ObservedPromise<A | B>;
+    next.before = this;
+    next.guard();
+    return next;
+  }
+
+  private observe(): void {
+    this.isObserved = true;
+    this.before?.observe();
+  }
+
+  private guard(): void {
+    super.then(undefined, (error: object) => {
+      if (!passedOn.has(error)) {
+        throw error;
+      }
+    });
+  }
+}

@@ -1,0 +1,246 @@
+import {
+  SessionAnsweredException,
+  SessionContextException,
+  SessionLockTimeoutException,
+  SessionRequestClosedException,
+} from '../exceptions/session.exception.js';
+import type { Values } from './live-values.js';
+import type { ObservedPromise } from './observed-promise.js';
+import { OperationQueue } from './operation-queue.js';
+import type { RecordState } from './record-handle.js';
+import { SequentialSession } from './sequential-session.js';
+import { ReadOnlySessionDict, SessionDict } from './session-dict.js';
+import type { Session } from './session.js';
+
+/** What the response has to do about the cookie. */
+export type CookieChange = 'none' | 'set' | 'clear';
+
+/** See the table of states in docs/ARCHITECTURE.md. */
+export type OpenSessionState = RecordState['name'] | 'answered';
+
+/**
+ * One session in use, by one request or one `SessionStore.update()`. Whatever touches the storage runs after what was
+ * asked for before, the commit included. Knows no HTTP.
+ */
+export class OpenSession extends SequentialSession {
+  /** The dictionary that the application works with; always the same one. */
+  readonly session: Session = new SessionDict(this);
+  /** Whether a new session may begin: not once the headers have gone, as its cookie would have gone with them. */
+  mayBegin = true;
+
+  private readonly queue = new OperationQueue();
+  private readOnlyDict: Session | undefined;
+  /** The last call that only takes the lock. */
+  private lockCall: ObservedPromise<void> | undefined;
+  private whyGivenUp: Error | undefined;
+  private hasFailed = false;
+  private isAnswered = false;
+  private answeredBy: string | undefined;
+
+  /** Why nothing is waited for any more. Made when it is asked for: an exception takes 4 % of a request's time. */
+  get givenUp(): Error | undefined {
+    return this.isAnswered ? new SessionAnsweredException(this.answeredBy) : this.whyGivenUp;
+  }
+
+  get state(): OpenSessionState {
+    return this.isAnswered ? 'answered' : this.handle.name;
+  }
+
+  get loaded(): boolean {
+    return this.handle.name !== 'unread';
+  }
+
+  /** Whether it was loaded to be worked with, not only to be read. */
+  get isUsable(): boolean {
+    return this.loaded && this.values.isFilled;
+  }
+
+  /** The owner that the record names, whatever this request has set since. */
+  get storedOwner(): string | undefined {
+    return this.handle.record?.owner;
+  }
+
+  /** Minutes. */
+  get timeout(): number {
+    return this.values.timeout ?? this.runtime.options.timeout;
+  }
+
+  get readOnlySession(): Session {
+    return (this.readOnlyDict ??= new ReadOnlySessionDict(this));
+  }
+
+  /**
+   * The live data.
+   * @throws SessionAnsweredException; SessionContextException to write where a new session can't begin any more
+   */
+  useValues(toWrite = false): Values {
+    this.throwIfAnswered();
+    if (!this.values.isFilled) {
+      throw new SessionContextException('The session is not loaded: await session.load() before you use it');
+    }
+    if (toWrite && !this.mayBegin && this.handle.name === 'new') {
+      throw new SessionContextException(
+        'The answer has begun, so that the cookie of a new session cannot reach the client: use the session before ' +
+          'the first byte is sent',
+      );
+    }
+    this.values.isUsed = true;
+    return this.values.live;
+  }
+
+  /** The data as it is stored, frozen. @throws SessionAnsweredException */
+  storedValues(): Values {
+    this.throwIfAnswered();
+    return this.values.frozen(this.handle.record);
+  }
+
+  /** Reads the session, once; locks it, unless told not to. Calls at the same time share the work. */
+  load(readOnly = false): Promise<void> {
+    return this.queue.isIdle && this.isReady(readOnly)
+      ? Promise.resolve()
+      : this.queue.run(() => this.loadNow(readOnly));
+  }
+
+  /** Runs a call of the application's. What it fails with, and nobody takes note of, is told by the commit. */
+  call<T>(operation: (session: this) => Promise<T>): ObservedPromise<T> {
+    return this.queue.call(async () => {
+      this.throwIfAnswered();
+      return operation(this);
+    });
+  }
+
+  /** As `call`, for what only takes the lock: a commit ends its wait, if nobody waits for it. */
+  callLock(operation: (session: this) => Promise<void>): ObservedPromise<void> {
+    return (this.lockCall = this.call(operation));
+  }
+
+  /**
+   * Ends the work: stores what has changed and frees the lock; an unchanged session is touched. Called again, it
+   * stores what has changed since.
+   * @param options.drop the request failed: changes are not stored
+   * @param options.recheck looks for changes also if the application did not reach for the data since: it may
+   * have kept a part of it
+   * @returns undefined if there is nothing to wait for
+   */
+  commit({ drop = false, recheck = false } = {}): Promise<void> | undefined {
+    const isDone = this.isCommitted && !this.values.isUsed && !recheck && !this.locked;
+    if (this.hasFailed || (this.queue.isIdle && !this.queue.hasUnheardFailure && (isDone || !this.loaded))) {
+      return undefined;
+    }
+    if (this.cancelWait) {
+      if (!this.loaded) {
+        return undefined; // somebody waits to begin: nothing has been done yet
+      }
+      if (this.lockCall && (drop || !this.lockCall.isObserved)) {
+        this.giveUp(new SessionLockTimeoutException());
+        this.giveUp(undefined);
+      }
+    }
+    return this.queue.runIfNeeded(() => this.commitNow(drop, recheck));
+  }
+
+  /** The client has gone: whoever still waits for the lock stops waiting. */
+  close(): void {
+    this.giveUp(new SessionRequestClosedException());
+  }
+
+  /** Frees the lock without storing or touching anything. */
+  abandon(): void {
+    this.isCommitted = true;
+    this.values.isUsed = false;
+    const work = this.queue.runIfNeeded(() => this.handle.release());
+    if (work) {
+      this.runtime.background(work);
+    }
+  }
+
+  /** The answer has ended: what is asked of the session from now on is too late. */
+  answer(end?: string): void {
+    this.isAnswered = true;
+    this.answeredBy = end;
+    this.cancelWait?.();
+  }
+
+  /** Clears the cookie; the record stays. */
+  expire(): void {
+    this.isCookieExpired = true;
+  }
+
+  cookieChange(): CookieChange {
+    const { name } = this.handle;
+    // Once the id has changed the old one is dead: the client needs the new one, whatever failed since.
+    const isNoUse = this.hasFailed || name === 'ended' || name === 'unsure';
+    if (!this.loaded || (isNoUse && !this.regenerated)) {
+      return 'none';
+    }
+    if (this.isStored && !this.isCookieExpired) {
+      return this.isCookieDue ? 'set' : 'none';
+    }
+    // Unless the application says so, an unknown id is left alone: it may be another application's cookie.
+    const hasCookie = this.originalId !== undefined || this.missing;
+    return this.isCookieExpired || (this.isDestroyed && hasCookie) ? 'clear' : 'none';
+  }
+
+  private commitNow(drop: boolean, recheck: boolean): Promise<void> | undefined {
+    const isRepeated = this.isCommitted;
+    const mayHaveChanged = this.values.isUsed || recheck || this.handle.name === 'unsure';
+    this.isCommitted = true;
+    this.values.isUsed = false;
+    try {
+      if (!drop) {
+        this.queue.throwUnheard(); // a failed answer tells enough
+      }
+      const work =
+        !drop && mayHaveChanged && this.mustStore ? this.storeNow() : this.releaseUnchanged(isRepeated);
+      return work?.catch(error => this.fail(error));
+    } catch (error) {
+      return Promise.reject(error).catch(reason => this.fail(reason));
+    }
+  }
+
+  /** @returns undefined if there is nothing to wait for */
+  private releaseUnchanged(isRepeated: boolean): Promise<void> | undefined {
+    const { handle, runtime } = this;
+    const { record, name } = handle;
+    if (!record || (name !== 'read' && name !== 'held')) {
+      return undefined;
+    }
+    const { touchAfterMs } = runtime.options;
+    const ttl = runtime.timeToLive(record.timeout, record.createdAt);
+    // A read-only request costs one read; the few touches that keep an active session alive are enough.
+    const rest = this.values.isFilled ? touchAfterMs : Math.max(touchAfterMs, ttl / 2);
+    const isDue = ttl > 0 && Date.now() + ttl - record.expiresAt >= rest;
+    if (name === 'held') {
+      runtime.background(handle.release(isDue ? ttl : undefined)!);
+      this.isCookieDue ||= isDue;
+      return undefined;
+    }
+    // Without the lock, the session may have ended or got a new id meanwhile: a cookie with an id that is dead
+    // would take the place of the good one. So the touch comes first, and only its success sends the cookie.
+    return isDue && !isRepeated ? this.touchBeforeCookie(ttl) : undefined;
+  }
+
+  private async touchBeforeCookie(ttl: number): Promise<void> {
+    this.isCookieDue = (await this.handle.touch(ttl)) || this.isCookieDue;
+  }
+
+  private fail(error: unknown): never {
+    this.hasFailed = true;
+    const work = this.handle.release();
+    if (work) {
+      this.runtime.background(work);
+    }
+    throw error;
+  }
+
+  private giveUp(why: Error | undefined): void {
+    this.whyGivenUp = why;
+    this.cancelWait?.();
+  }
+
+  private throwIfAnswered(): void {
+    if (this.isAnswered) {
+      throw new SessionAnsweredException(this.answeredBy);
+    }
+  }
+}
