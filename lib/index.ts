@@ -10,6 +10,7 @@ export { Session, type SessionParamOptions } from './http/session.decorator.js';
 export { SessionInterceptor } from './http/session.interceptor.js';
 export { SessionLocking, SkipSession } from './http/session-route.guard.js';
 export { jsonPlusSerializer } from './options/json-plus.serializer.js';
+export { jsonSerializer } from './options/json.serializer.js';
 export type {
   ExpressMigrationOptions,
   SessionExclude,

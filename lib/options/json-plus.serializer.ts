@@ -1,5 +1,7 @@
-import { types } from 'node:util';
 import { SessionSerializationException } from '../exceptions/session.exception.js';
+import { bytesOf, kindOf, nameOfClass, TYPED_ARRAYS, type TypedArrayName } from './data-kind.js';
+import { describePath } from './data-path.js';
+import { jsonSerializer } from './json.serializer.js';
 import { MAX_DEPTH, plainCopy } from './plain-json.js';
 import type { SessionSerializer } from './session-options.js';
 
@@ -22,29 +24,11 @@ export const jsonPlusSerializer: SessionSerializer = {
   },
 
   parse(text) {
-    const data: unknown = JSON.parse(text);
-    if (typeof data !== 'object' || data === null || Array.isArray(data)) {
-      throw new SyntaxError('Session data must be an object');
-    }
+    const data = jsonSerializer.parse(text);
     // Most data has no tag and needs no second walk.
     return (text.includes('"$type"') ? decode(data) : data) as Record<string, unknown>;
   },
 };
-
-const TYPED_ARRAYS = {
-  Int8Array,
-  Uint8Array,
-  Uint8ClampedArray,
-  Int16Array,
-  Uint16Array,
-  Int32Array,
-  Uint32Array,
-  Float32Array,
-  Float64Array,
-  BigInt64Array,
-  BigUint64Array,
-};
-type TypedArrayName = keyof typeof TYPED_ARRAYS;
 
 const tagged = (type: string, value?: unknown) => ({ $type: type, value });
 
@@ -90,37 +74,28 @@ class Encoder {
   }
 
   private encodeByType(value: object): unknown {
-    const prototype: object | null = Object.getPrototypeOf(value);
-    if (prototype === Object.prototype || prototype === null) {
-      return this.encodeProperties(value as Record<string, unknown>);
+    const kind = kindOf(value);
+    switch (kind) {
+      case 'Object':
+        return this.encodeProperties(value as Record<string, unknown>);
+      case 'Array':
+        return this.encodeItems(value as unknown[]);
+      case 'Date': {
+        const time = (value as Date).getTime();
+        return tagged(kind, Number.isNaN(time) ? null : time);
+      }
+      case 'Map':
+        return tagged(kind, this.encodeItems(Array.from(value as Map<unknown, unknown>)));
+      case 'Set':
+        return tagged(kind, this.encodeItems(Array.from(value as Set<unknown>)));
+      case undefined:
+        return this.refuse(
+          `is an instance of ${nameOfClass(Object.getPrototypeOf(value)) || 'a class'}, which would come back as a ` +
+            'plain object; store a plain object such as { ...value }, or set serializer: jsonSerializer',
+        );
+      default:
+        return tagged(kind, bytesOf(value).toString('base64'));
     }
-    // By name, and then by what it really is: also right for objects of another realm (vm, jest).
-    const type: string = prototype.constructor?.name;
-    if (type === 'Array' && Array.isArray(value)) {
-      return this.encodeItems(value);
-    }
-    if (type === 'Date' && types.isDate(value)) {
-      return tagged('Date', Number.isNaN(value.getTime()) ? null : value.getTime());
-    }
-    if (type === 'Map' && types.isMap(value)) {
-      return tagged('Map', this.encodeItems(Array.from(value as Map<unknown, unknown>)));
-    }
-    if (type === 'Set' && types.isSet(value)) {
-      return tagged('Set', this.encodeItems(Array.from(value as Set<unknown>)));
-    }
-    if (Buffer.isBuffer(value)) {
-      return tagged('Buffer', value.toString('base64'));
-    }
-    if (types.isTypedArray(value) && type in TYPED_ARRAYS) {
-      return tagged(type, Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64'));
-    }
-    if (type === 'ArrayBuffer' && types.isArrayBuffer(value)) {
-      return tagged('ArrayBuffer', Buffer.from(value).toString('base64'));
-    }
-    if (type === 'Object' && Object.getPrototypeOf(prototype) === null) {
-      return this.encodeProperties(value as Record<string, unknown>);
-    }
-    return this.refuse(`is an instance of ${type || 'a class'}, which would come back as a plain object`);
   }
 
   private encodeItems(items: unknown[]): unknown[] {
@@ -168,14 +143,7 @@ class Encoder {
   }
 
   private refuse(reason: string): never {
-    const path = this.path.map(key =>
-      typeof key === 'number'
-        ? `[${key}]`
-        : /^[A-Za-z_$][\w$]*$/.test(key)
-          ? `.${key}`
-          : `[${JSON.stringify(key)}]`,
-    );
-    throw new SessionSerializationException(`data${path.join('')}`, reason);
+    throw new SessionSerializationException(describePath(this.path), reason);
   }
 }
 

@@ -120,7 +120,10 @@ export interface SessionModuleOptions {
   maxSize?: number;
   /** Makes a session id: at least 128 random bits, 16 to 256 characters of A-Z a-z 0-9 - _ . ~ */
   generateId?: () => string;
-  /** Default: JSON, and Date, Map, Set, BigInt, Buffer, typed arrays, undefined, NaN, Infinity and -0. */
+  /**
+   * Default `jsonPlusSerializer`: JSON, and Date, Map, Set, BigInt, Buffer, typed arrays, undefined, NaN, Infinity
+   * and -0. `jsonSerializer`: what JSON takes, as with express-session.
+   */
   serializer?: SessionSerializer;
   /** Logs every load, lock, save and sweep at debug level, by key. Default false. */
   debug?: boolean;

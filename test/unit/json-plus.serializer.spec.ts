@@ -1,5 +1,7 @@
+import { parseCookie } from 'cookie';
 import * as fc from 'fast-check';
 import { deepStrictEqual } from 'node:assert';
+import { parse as parseQuery } from 'node:querystring';
 import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
 import { jsonPlusSerializer, SessionSerializationException } from 'nest-sessions';
@@ -11,6 +13,13 @@ const returned = (value: unknown) => parse(stringify({ value })).value;
 class Point {
   constructor(readonly x = 1) {}
 }
+/** As fast-querystring makes them, which Fastify parses queries with. */
+const NullObject = function () {} as unknown as new () => object;
+NullObject.prototype = Object.create(null);
+class Bare extends (null as unknown as typeof Object) {
+  static make = () => Object.create(Bare.prototype) as object;
+}
+const HEIR: object = Object.create(Object.assign(Object.create(null), { b: 1 }));
 class Items extends Array {}
 class Pairs extends Map {}
 class Bytes extends Uint8Array {}
@@ -147,9 +156,26 @@ describe('invariant 10, data comes back as it went in', () => {
     deepStrictEqual(back, { a: shared, b: shared, c: [shared, shared], d: new Set([shared]) });
   });
 
-  it('an object without a prototype: as a plain one', () => {
-    const bare = Object.assign(Object.create(null), { a: 1, b: undefined });
-    deepStrictEqual(returned(bare), { a: 1, b: undefined });
+  it.each<[string, (values: object) => object]>([
+    ['without a prototype', values => Object.assign(Object.create(null), values)],
+    ['of a class that has an empty prototype', values => Object.assign(new NullObject(), values)],
+  ])('an object %s: as a plain one, at any depth', (_, make) => {
+    const plain = { a: 1, b: undefined, c: { d: [{ e: new Date(0) }] }, m: new Map([[{ f: 1 }, { g: 2 }]]) };
+    const made = make({
+      a: 1,
+      b: undefined,
+      c: make({ d: [make({ e: new Date(0) })] }),
+      m: new Map([[make({ f: 1 }), make({ g: 2 })]]),
+    });
+    deepStrictEqual(returned(made), plain);
+    deepStrictEqual(parse(stringify(made as Record<string, unknown>)), plain);
+    expect(stringify(made as Record<string, unknown>)).toBe(stringify(plain));
+  });
+
+  it('what Node and the frameworks parse', () => {
+    deepStrictEqual(returned(parseQuery('a=1&b=2&b=3')), { a: '1', b: ['2', '3'] });
+    deepStrictEqual(returned(parseCookie('a=1; b=2')), { a: '1', b: '2' });
+    deepStrictEqual(returned(/(?<year>\d+)/.exec('in 1999')!.groups), { year: '1999' });
   });
 
   it('the holes of a sparse array: as undefined, with the right length', () => {
@@ -182,6 +208,9 @@ describe('what would come back as something else is refused, by its path', () =>
     ['a WeakMap', { a: new WeakMap() }, 'data.a', /instance of WeakMap/],
     ['a DataView', { a: new DataView(new ArrayBuffer(1)) }, 'data.a', /instance of DataView/],
     ['a boxed string', { a: Object('x') }, 'data.a', /instance of String/],
+    ['an instance of a class that extends null', { a: Bare.make() }, 'data.a', /instance of Bare/],
+    ['an object that inherits from one without a prototype', { a: HEIR }, 'data.a', /instance of a class/],
+    ['an array that says it is an object', { a: Object.setPrototypeOf([], null) }, 'data.a', /instance of/],
     ['an object that inherits', { a: Object.create({ b: 1 }) }, 'data.a', /instance of Object/],
     ['a forged Date', { a: Object.create(Date.prototype) }, 'data.a', /instance of Date/],
     ['a circle', { a: circle }, 'data.a.list[0].circle', /refers back/],
@@ -199,6 +228,13 @@ describe('what would come back as something else is refused, by its path', () =>
     expect(error).toBeInstanceOf(SessionSerializationException);
     expect((error as SessionSerializationException).path).toBe(path || 'data.__proto__.f');
     expect((error as Error).message).toMatch(path ? reason : /data\.__proto__\.f is a function/);
+  });
+
+  it('with what to do about a class instance', () => {
+    expect(() => stringify({ cart: { price: new Point() } })).toThrow(
+      'data.cart.price is an instance of Point, which would come back as a plain object; ' +
+        'store a plain object such as { ...value }, or set serializer: jsonSerializer',
+    );
   });
 
   it('also when it is the data itself', () => {

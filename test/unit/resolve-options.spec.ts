@@ -2,7 +2,12 @@ import { RequestMethod } from '@nestjs/common';
 import { MemoryStore } from 'express-session';
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { jsonPlusSerializer, SessionOptionsException, type SessionModuleOptions } from 'nest-sessions';
+import {
+  jsonPlusSerializer,
+  jsonSerializer,
+  SessionOptionsException,
+  type SessionModuleOptions,
+} from 'nest-sessions';
 import { resolveSessionOptions } from '../../lib/options/resolve-options.js';
 import { RamBackend } from '../../lib/storage/ram/ram.backend.js';
 
@@ -153,7 +158,7 @@ const RIGHT: Record<keyof SessionModuleOptions, unknown[]> = {
   exclude: [[], ['health'], ['/health', 'a/:id', { path: 'b/*rest', method: RequestMethod.POST }]],
   maxSize: [1, 1024],
   generateId: [() => randomBytes(12).toString('base64url'), () => crypto.randomUUID()],
-  serializer: [JSON, jsonPlusSerializer],
+  serializer: [JSON, jsonPlusSerializer, jsonSerializer],
   debug: [true, false],
 };
 
