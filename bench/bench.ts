@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { startMemcachedServer, startPostgresqlServer } from '../test/support/servers.js';
-import { runLoad, Server } from './bench-server.js';
+import { Server } from './bench-server.js';
 import { CONTENDERS, STORAGES, type Contender } from './contenders.js';
 import { LOADS, OWN, SIZES, type Size } from './data.js';
 import { median } from './median.js';
@@ -55,9 +55,7 @@ async function compare(storage: string, size: Size): Promise<void> {
       contender.storage === storage ||
       (storage === 'ram' && contender.storage === undefined && size === '1 KiB'),
   );
-  const servers = await Promise.all(
-    competing.map(contender => Server.start(contender, CONTENDERS.indexOf(contender), places)),
-  );
+  const servers = await Promise.all(competing.map(contender => Server.start(contender, places)));
   try {
     const cookies = new Map<Server, string[]>();
     for (const server of servers) {
@@ -68,26 +66,27 @@ async function compare(storage: string, size: Size): Promise<void> {
       load => size === '1 KiB' || ['read', 'read-only', 'write'].includes(load),
     )) {
       const able = servers.filter(({ contender }) => canRun(contender, load));
-      const rates = new Map<Server, number[]>(able.map(server => [server, []]));
+      const measured = new Map(able.map(server => [server, { rates: [] as number[], cpu: [] as number[] }]));
       for (let round = 0; round <= rounds; round++) {
-        for (const server of able) {
-          const { rate, failures } = await runLoad({
-            ...orderOf(server, load, cookies.get(server)!),
-            duration: round === 0 ? WARM_UP : seconds,
-          });
+        // Back and forth, so that nobody always follows the same one.
+        for (const server of round % 2 === 0 ? able : able.toReversed()) {
+          const { path, ...order } = orderOf(load, cookies.get(server)!);
+          const duration = round === 0 ? WARM_UP : seconds;
+          const { rate, failures, cpu } = await server.run(path, { ...order, duration });
           if (failures > 0) {
             console.warn(`${server.contender.name}, ${load}: ${failures} failures`);
           }
           if (round > 0) {
-            rates.get(server)!.push(rate);
+            measured.get(server)!.rates.push(rate);
+            measured.get(server)!.cpu.push(cpu);
           }
         }
       }
-      for (const [{ contender }, measured] of rates) {
+      for (const [{ contender }, { rates, cpu }] of measured) {
         const { name, adapter } = contender;
-        results.push({ storage, size, load, contender: name, adapter, rates: measured });
-        const columns = [storage, size, load, name, Math.round(median(measured))];
-        console.log([...columns, measured.map(Math.round).join(' ')].join('\t'));
+        results.push({ storage, size, load, contender: name, adapter, rates, cpu });
+        const medians = [Math.round(median(rates)), `${Math.round(median(cpu))} µs`];
+        console.log([storage, size, load, name, ...medians, rates.map(Math.round).join(' ')].join('\t'));
       }
     }
   } finally {
@@ -102,16 +101,16 @@ function canRun({ name, storage }: Contender, load: string): boolean {
     : storage !== undefined || !['hot', 'alone'].includes(load);
 }
 
-function orderOf({ url }: Server, load: string, cookies: string[]) {
+function orderOf(load: string, cookies: string[]) {
   switch (load) {
     case 'new':
-      return { url: `${url}/new`, cookies: [], connections: CONNECTIONS };
+      return { path: '/new', cookies: [], connections: CONNECTIONS };
     case 'hot':
-      return { url: `${url}/write`, cookies: cookies.slice(0, 1), connections: CONNECTIONS };
+      return { path: '/write', cookies: cookies.slice(0, 1), connections: CONNECTIONS };
     case 'alone':
-      return { url: `${url}/write`, cookies: cookies.slice(0, 1), connections: 1 };
+      return { path: '/write', cookies: cookies.slice(0, 1), connections: 1 };
     default:
-      return { url: `${url}/${load}`, cookies, connections: CONNECTIONS };
+      return { path: `/${load}`, cookies, connections: CONNECTIONS };
   }
 }
 

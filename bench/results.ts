@@ -14,6 +14,8 @@ export interface Result {
   adapter: Adapter;
   /** Requests a second, round by round. */
   rates: number[];
+  /** Microseconds of the server's CPU time a request, round by round. */
+  cpu: number[];
 }
 
 /** One run of the bench: what it ran on, and what it measured. */
