@@ -3,7 +3,7 @@ import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { startMemcachedServer, startPostgresqlServer } from '../test/support/servers.js';
 import { Server } from './bench-server.js';
-import { CONTENDERS, STORAGES, type Contender } from './contenders.js';
+import { CONTENDERS, STORAGES, withBefore, type Contender } from './contenders.js';
 import { LOADS, OWN, SIZES, type Size } from './data.js';
 import { median } from './median.js';
 import { saveRun, type Result } from './results.js';
@@ -14,6 +14,7 @@ const WARM_UP = 2;
 
 const { values: options } = parseArgs({
   options: {
+    before: { type: 'string' },
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '2' },
     storages: { type: 'string', default: STORAGES.join() },
@@ -25,6 +26,7 @@ const { values: options } = parseArgs({
 const rounds = Number(options.rounds);
 const seconds = Number(options.seconds);
 const loads = options.loads.split(',');
+const contenders = options.before === undefined ? CONTENDERS : withBefore(options.before);
 
 const [postgresql, memcached] = await Promise.all([
   startPostgresqlServer(),
@@ -50,7 +52,7 @@ if (options.save) {
 
 /** All contenders of a storage, round by round, so that a noisy machine hurts all alike. */
 async function compare(storage: string, size: Size): Promise<void> {
-  const competing = CONTENDERS.filter(
+  const competing = contenders.filter(
     contender =>
       contender.storage === storage ||
       (storage === 'ram' && contender.storage === undefined && size === '1 KiB'),

@@ -2,7 +2,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CONTENDERS, STORAGES, type Adapter, type Storage } from './contenders.js';
-import { LOADS, OWN, SIZES } from './data.js';
+import { BEFORE, LOADS, OWN, SIZES } from './data.js';
 import { median } from './median.js';
 import { formatSummary } from './summary.js';
 
@@ -44,7 +44,7 @@ const placeOf = ({ storage, size, load, contender, adapter }: Result): number =>
     LOADS.indexOf(load),
     CONTENDERS.findIndex(
       each =>
-        each.name === contender &&
+        each.name === contender.replace(BEFORE, '') &&
         each.adapter === adapter &&
         (each.storage === undefined || each.storage === storage),
     ),
