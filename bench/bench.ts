@@ -6,20 +6,24 @@ import { Server } from './bench-server.js';
 import { CONTENDERS, STORAGES, withBefore, type Contender } from './contenders.js';
 import { LOADS, OWN, SIZES, type Size } from './data.js';
 import { median } from './median.js';
+import { formatOwnCost, RIVALS } from './own-cost.js';
 import { saveRun, type Result } from './results.js';
 
 const CONNECTIONS = 50;
 /** Requests that each contender answers before it is measured, in seconds of load. */
 const WARM_UP = 2;
 
+/** Only what the table of own cost needs. */
+const ownCost = process.argv.includes('--own-cost');
 const { values: options } = parseArgs({
   options: {
+    'own-cost': { type: 'boolean' },
     before: { type: 'string' },
-    rounds: { type: 'string', default: '5' },
-    seconds: { type: 'string', default: '2' },
+    rounds: { type: 'string', default: ownCost ? '9' : '5' },
+    seconds: { type: 'string', default: ownCost ? '1' : '2' },
     storages: { type: 'string', default: STORAGES.join() },
     loads: { type: 'string', default: LOADS.join() },
-    sizes: { type: 'string', default: Object.keys(SIZES).join() },
+    sizes: { type: 'string', default: ownCost ? '1 KiB' : Object.keys(SIZES).join() },
     save: { type: 'boolean', default: false },
   },
 });
@@ -45,18 +49,25 @@ try {
 }
 const versions = { node: process.versions.node, ...versionsOfPackages() };
 console.log(JSON.stringify(versions), `${cpus().length} cores`);
+console.log(formatOwnCost(results));
 if (options.save) {
   const command = ['npm run bench --', ...process.argv.slice(2)].join(' ');
-  saveRun({ commands: [command], versions: { ...versions, cores: String(cpus().length) }, results });
+  const run = { commands: [command], versions: { ...versions, cores: String(cpus().length) }, results };
+  saveRun(run, ownCost ? 'ownCost' : 'runs');
 }
 
 /** All contenders of a storage, round by round, so that a noisy machine hurts all alike. */
 async function compare(storage: string, size: Size): Promise<void> {
-  const competing = contenders.filter(
-    contender =>
-      contender.storage === storage ||
-      (storage === 'ram' && contender.storage === undefined && size === '1 KiB'),
+  const withSessions = contenders.filter(
+    each => each.storage === storage && (!ownCost || each.peer === undefined || each.name in RIVALS),
   );
+  const alone = contenders.filter(
+    each =>
+      each.storage === undefined &&
+      (ownCost || (storage === 'ram' && size === '1 KiB')) &&
+      withSessions.some(({ adapter }) => adapter === each.adapter),
+  );
+  const competing = [...alone, ...withSessions];
   const servers = await Promise.all(competing.map(contender => Server.start(contender, places)));
   try {
     const cookies = new Map<Server, string[]>();
@@ -64,15 +75,17 @@ async function compare(storage: string, size: Size): Promise<void> {
       const seeded = server.contender.storage ? await server.seed(CONNECTIONS, SIZES[size]) : [];
       cookies.set(server, seeded.length > 0 ? seeded : [`session_id=${'x'.repeat(43)}`]);
     }
-    for (const load of loads.filter(
-      load => size === '1 KiB' || ['read', 'read-only', 'write'].includes(load),
+    for (const load of loads.filter(load =>
+      ownCost
+        ? competing.some(({ name }) => RIVALS[name]?.includes(load))
+        : size === '1 KiB' || ['read', 'read-only', 'write'].includes(load),
     )) {
       const able = servers.filter(({ contender }) => canRun(contender, load));
       const measured = new Map(able.map(server => [server, { rates: [] as number[], cpu: [] as number[] }]));
       for (let round = 0; round <= rounds; round++) {
         // Back and forth, so that nobody always follows the same one.
         for (const server of round % 2 === 0 ? able : able.toReversed()) {
-          const { path, ...order } = orderOf(load, cookies.get(server)!);
+          const { path, ...order } = orderOf(server, load, cookies.get(server)!);
           const duration = round === 0 ? WARM_UP : seconds;
           const { rate, failures, cpu } = await server.run(path, { ...order, duration });
           if (failures > 0) {
@@ -96,14 +109,14 @@ async function compare(storage: string, size: Size): Promise<void> {
   }
 }
 
-/** `read-only` is this package's own; Nest alone has no sessions to queue for. */
+/** `read-only` is this package's own, beside which the others `read`; Nest alone has no sessions to queue for. */
 function canRun({ name, storage }: Contender, load: string): boolean {
   return load === 'read-only'
-    ? name.startsWith(OWN)
+    ? ownCost || name.startsWith(OWN)
     : storage !== undefined || !['hot', 'alone'].includes(load);
 }
 
-function orderOf(load: string, cookies: string[]) {
+function orderOf({ contender }: Server, load: string, cookies: string[]) {
   switch (load) {
     case 'new':
       return { path: '/new', cookies: [], connections: CONNECTIONS };
@@ -111,6 +124,12 @@ function orderOf(load: string, cookies: string[]) {
       return { path: '/write', cookies: cookies.slice(0, 1), connections: CONNECTIONS };
     case 'alone':
       return { path: '/write', cookies: cookies.slice(0, 1), connections: 1 };
+    case 'read-only':
+      return {
+        path: contender.name.startsWith(OWN) ? '/read-only' : '/read',
+        cookies,
+        connections: CONNECTIONS,
+      };
     default:
       return { path: `/${load}`, cookies, connections: CONNECTIONS };
   }
