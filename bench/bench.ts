@@ -2,29 +2,35 @@ import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { startMemcachedServer, startPostgresqlServer } from '../test/support/servers.js';
-import { runLoad, Server } from './bench-server.js';
-import { CONTENDERS, STORAGES, type Contender } from './contenders.js';
+import { Server } from './bench-server.js';
+import { CONTENDERS, STORAGES, withBefore, type Contender } from './contenders.js';
 import { LOADS, OWN, SIZES, type Size } from './data.js';
 import { median } from './median.js';
+import { formatOwnCost, RIVALS } from './own-cost.js';
 import { saveRun, type Result } from './results.js';
 
 const CONNECTIONS = 50;
 /** Requests that each contender answers before it is measured, in seconds of load. */
 const WARM_UP = 2;
 
+/** Only what the table of own cost needs. */
+const ownCost = process.argv.includes('--own-cost');
 const { values: options } = parseArgs({
   options: {
-    rounds: { type: 'string', default: '5' },
-    seconds: { type: 'string', default: '2' },
+    'own-cost': { type: 'boolean' },
+    before: { type: 'string' },
+    rounds: { type: 'string', default: ownCost ? '9' : '5' },
+    seconds: { type: 'string', default: ownCost ? '1' : '2' },
     storages: { type: 'string', default: STORAGES.join() },
     loads: { type: 'string', default: LOADS.join() },
-    sizes: { type: 'string', default: Object.keys(SIZES).join() },
+    sizes: { type: 'string', default: ownCost ? '1 KiB' : Object.keys(SIZES).join() },
     save: { type: 'boolean', default: false },
   },
 });
 const rounds = Number(options.rounds);
 const seconds = Number(options.seconds);
 const loads = options.loads.split(',');
+const contenders = options.before === undefined ? CONTENDERS : withBefore(options.before);
 
 const [postgresql, memcached] = await Promise.all([
   startPostgresqlServer(),
@@ -43,51 +49,59 @@ try {
 }
 const versions = { node: process.versions.node, ...versionsOfPackages() };
 console.log(JSON.stringify(versions), `${cpus().length} cores`);
+console.log(formatOwnCost(results));
 if (options.save) {
   const command = ['npm run bench --', ...process.argv.slice(2)].join(' ');
-  saveRun({ commands: [command], versions: { ...versions, cores: String(cpus().length) }, results });
+  const run = { commands: [command], versions: { ...versions, cores: String(cpus().length) }, results };
+  saveRun(run, ownCost ? 'ownCost' : 'runs');
 }
 
 /** All contenders of a storage, round by round, so that a noisy machine hurts all alike. */
 async function compare(storage: string, size: Size): Promise<void> {
-  const competing = CONTENDERS.filter(
-    contender =>
-      contender.storage === storage ||
-      (storage === 'ram' && contender.storage === undefined && size === '1 KiB'),
+  const withSessions = contenders.filter(
+    each => each.storage === storage && (!ownCost || each.peer === undefined || each.name in RIVALS),
   );
-  const servers = await Promise.all(
-    competing.map(contender => Server.start(contender, CONTENDERS.indexOf(contender), places)),
+  const alone = contenders.filter(
+    each =>
+      each.storage === undefined &&
+      (ownCost || (storage === 'ram' && size === '1 KiB')) &&
+      withSessions.some(({ adapter }) => adapter === each.adapter),
   );
+  const competing = [...alone, ...withSessions];
+  const servers = await Promise.all(competing.map(contender => Server.start(contender, places)));
   try {
     const cookies = new Map<Server, string[]>();
     for (const server of servers) {
       const seeded = server.contender.storage ? await server.seed(CONNECTIONS, SIZES[size]) : [];
       cookies.set(server, seeded.length > 0 ? seeded : [`session_id=${'x'.repeat(43)}`]);
     }
-    for (const load of loads.filter(
-      load => size === '1 KiB' || ['read', 'read-only', 'write'].includes(load),
+    for (const load of loads.filter(load =>
+      ownCost
+        ? competing.some(({ name }) => RIVALS[name]?.includes(load))
+        : size === '1 KiB' || ['read', 'read-only', 'write'].includes(load),
     )) {
       const able = servers.filter(({ contender }) => canRun(contender, load));
-      const rates = new Map<Server, number[]>(able.map(server => [server, []]));
+      const measured = new Map(able.map(server => [server, { rates: [] as number[], cpu: [] as number[] }]));
       for (let round = 0; round <= rounds; round++) {
-        for (const server of able) {
-          const { rate, failures } = await runLoad({
-            ...orderOf(server, load, cookies.get(server)!),
-            duration: round === 0 ? WARM_UP : seconds,
-          });
+        // Back and forth, so that nobody always follows the same one.
+        for (const server of round % 2 === 0 ? able : able.toReversed()) {
+          const { path, ...order } = orderOf(server, load, cookies.get(server)!);
+          const duration = round === 0 ? WARM_UP : seconds;
+          const { rate, failures, cpu } = await server.run(path, { ...order, duration });
           if (failures > 0) {
             console.warn(`${server.contender.name}, ${load}: ${failures} failures`);
           }
           if (round > 0) {
-            rates.get(server)!.push(rate);
+            measured.get(server)!.rates.push(rate);
+            measured.get(server)!.cpu.push(cpu);
           }
         }
       }
-      for (const [{ contender }, measured] of rates) {
+      for (const [{ contender }, { rates, cpu }] of measured) {
         const { name, adapter } = contender;
-        results.push({ storage, size, load, contender: name, adapter, rates: measured });
-        const columns = [storage, size, load, name, Math.round(median(measured))];
-        console.log([...columns, measured.map(Math.round).join(' ')].join('\t'));
+        results.push({ storage, size, load, contender: name, adapter, rates, cpu });
+        const medians = [Math.round(median(rates)), `${Math.round(median(cpu))} µs`];
+        console.log([storage, size, load, name, ...medians, rates.map(Math.round).join(' ')].join('\t'));
       }
     }
   } finally {
@@ -95,23 +109,29 @@ async function compare(storage: string, size: Size): Promise<void> {
   }
 }
 
-/** `read-only` is this package's own; Nest alone has no sessions to queue for. */
+/** `read-only` is this package's own, beside which the others `read`; Nest alone has no sessions to queue for. */
 function canRun({ name, storage }: Contender, load: string): boolean {
   return load === 'read-only'
-    ? name.startsWith(OWN)
+    ? ownCost || name.startsWith(OWN)
     : storage !== undefined || !['hot', 'alone'].includes(load);
 }
 
-function orderOf({ url }: Server, load: string, cookies: string[]) {
+function orderOf({ contender }: Server, load: string, cookies: string[]) {
   switch (load) {
     case 'new':
-      return { url: `${url}/new`, cookies: [], connections: CONNECTIONS };
+      return { path: '/new', cookies: [], connections: CONNECTIONS };
     case 'hot':
-      return { url: `${url}/write`, cookies: cookies.slice(0, 1), connections: CONNECTIONS };
+      return { path: '/write', cookies: cookies.slice(0, 1), connections: CONNECTIONS };
     case 'alone':
-      return { url: `${url}/write`, cookies: cookies.slice(0, 1), connections: 1 };
+      return { path: '/write', cookies: cookies.slice(0, 1), connections: 1 };
+    case 'read-only':
+      return {
+        path: contender.name.startsWith(OWN) ? '/read-only' : '/read',
+        cookies,
+        connections: CONNECTIONS,
+      };
     default:
-      return { url: `${url}/${load}`, cookies, connections: CONNECTIONS };
+      return { path: `/${load}`, cookies, connections: CONNECTIONS };
   }
 }
 

@@ -2,9 +2,11 @@ import type { DynamicModule, INestApplication } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { createRequire } from 'node:module';
-import { SessionsModule, type SessionModuleOptions } from 'nest-sessions';
-import { OWN } from './data.js';
-import { FloorController, OwnController, PeerController } from './controllers.js';
+import { join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import type { SessionModuleOptions } from 'nest-sessions';
+import { BEFORE, FLOOR, OWN } from './data.js';
+import { FloorController, ownController, PeerController } from './controllers.js';
 
 /** The packages under test live in a folder of their own, so that nobody who works on this one installs them. */
 const requirePeer = createRequire(new URL('../../peers/package.json', import.meta.url));
@@ -27,11 +29,13 @@ export interface Contender {
   storage?: Storage;
   /** The peer's package; none: this one, or Nest alone. */
   peer?: string;
+  /** The folder of another version of this package, whose dist/index.js it is built on; none: on this one. */
+  before?: string;
 }
 
 export const CONTENDERS: Contender[] = [
-  { name: 'Nest alone', adapter: 'express' },
-  { name: 'Nest alone, Fastify', adapter: 'fastify' },
+  { name: FLOOR, adapter: 'express' },
+  { name: `${FLOOR}, Fastify`, adapter: 'fastify' },
   { name: OWN, adapter: 'express', storage: 'ram' },
   { name: 'express-session MemoryStore', adapter: 'express', storage: 'ram', peer: 'express-session' },
   { name: 'memorystore', adapter: 'express', storage: 'ram', peer: 'memorystore' },
@@ -47,6 +51,14 @@ export const CONTENDERS: Contender[] = [
   { name: 'connect-memcached', adapter: 'express', storage: 'memcached', peer: 'connect-memcached' },
 ];
 
+/** With those of this package, each followed by the same on another version. */
+export const withBefore = (folder: string): Contender[] =>
+  CONTENDERS.flatMap(contender =>
+    contender.name.startsWith(OWN)
+      ? [contender, { ...contender, name: contender.name + BEFORE, before: resolve(folder) }]
+      : [contender],
+  );
+
 const SECRET = 'a secret of at least thirty-two characters';
 const HOUR = 3_600_000;
 
@@ -57,11 +69,7 @@ export async function createApp(contender: Contender, places: Places): Promise<I
     storage === undefined
       ? { module: BenchModule, controllers: [FloorController] }
       : peer === undefined
-        ? {
-            module: BenchModule,
-            controllers: [OwnController],
-            imports: [SessionsModule.forRoot({ secret: SECRET, ...ownOptions(storage, places) })],
-          }
+        ? await ownModule(contender, storage, places)
         : { module: BenchModule, controllers: [PeerController] };
   const settings = { logger: ['error'] as ['error'] };
   if (adapter === 'fastify') {
@@ -94,14 +102,28 @@ export async function createApp(contender: Contender, places: Places): Promise<I
 
 class BenchModule {}
 
-function ownOptions(storage: Storage, places: Places): SessionModuleOptions {
+/** Loads no other version than the one that it is built on. */
+async function ownModule({ before }: Contender, storage: Storage, places: Places): Promise<DynamicModule> {
+  const entry = before === undefined ? 'nest-sessions' : pathToFileURL(join(before, 'dist/index.js')).href;
+  const sessions: typeof import('nest-sessions') = await import(entry);
+  return {
+    module: BenchModule,
+    controllers: [ownController(sessions)],
+    imports: [sessions.SessionsModule.forRoot({ secret: SECRET, ...ownOptions(storage, places, before) })],
+  };
+}
+
+function ownOptions(storage: Storage, places: Places, before: string | undefined): SessionModuleOptions {
   switch (storage) {
     case 'ram':
       return { maxSessions: 10_000_000 };
     case 'file':
       return { storageType: 'file', storagePath: places.folder };
-    case 'postgresql':
-      return { storageType: 'postgresql', url: places.postgresqlUrl };
+    case 'postgresql': {
+      // Another version may have another table.
+      const tableName = before === undefined ? 'nest_sessions' : 'nest_sessions_before';
+      return { storageType: 'postgresql', url: places.postgresqlUrl, tableName };
+    }
     case 'memcached':
       return { storageType: 'memcached', servers: places.memcachedServers };
   }

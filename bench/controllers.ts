@@ -1,6 +1,6 @@
-import { Controller, Get, Query, Session as RequestSession } from '@nestjs/common';
+import { Controller, Get, Query, Session as RequestSession, type Type } from '@nestjs/common';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Session, SessionLocking } from 'nest-sessions';
+import type { Session } from 'nest-sessions';
 import { answerOf, makeCart, makeUser, type Answer, type ShopSession } from './data.js';
 
 const FIXED: ShopSession = { user: makeUser(), cart: makeCart(10) };
@@ -95,69 +95,73 @@ export class PeerController {
   }
 }
 
-/** This package. */
-@Controller()
-export class OwnController {
-  @Get('untouched')
-  untouched(): Answer {
-    return answerOf(FIXED);
+/** This package, in whatever version. */
+export function ownController({ Session, SessionLocking }: typeof import('nest-sessions')): Type {
+  @Controller()
+  class OwnController {
+    @Get('untouched')
+    untouched(): Answer {
+      return answerOf(FIXED);
+    }
+
+    @Get('seed')
+    seed(@Session() session: Session, @Query('lines') lines: string): Answer {
+      session.update({ user: makeUser(), cart: makeCart(Number(lines)), visits: 0 });
+      return answerOf(session.data);
+    }
+
+    @Get('read')
+    read(@Session() session: Session): Answer {
+      return answerOf(session.data);
+    }
+
+    @Get('read-only')
+    readOnly(@Session({ readOnly: true }) session: Session): Answer {
+      return answerOf(session.data);
+    }
+
+    @Get('write')
+    write(@Session() session: Session): Answer {
+      session.set('visits', session.get('visits', 0) + 1);
+      return answerOf(session.data);
+    }
+
+    @Get('new')
+    begin(@Session() session: Session): Answer {
+      session.set('user', makeUser());
+      return answerOf(session.data);
+    }
+
+    @Get('race')
+    async race(@Session() session: Session): Promise<Answer> {
+      const visits = session.get('visits', 0);
+      await sleep(WORK);
+      session.set('visits', visits + 1);
+      return answerOf(session.data);
+    }
+
+    @Get('slow')
+    async slow(@Session() session: Session): Promise<Answer> {
+      const visits = session.get('visits', 0);
+      await sleep(SLOW_WORK);
+      session.set('visits', visits + 1);
+      return answerOf(session.data);
+    }
+
+    @Get('logout')
+    async logout(@Session() session: Session): Promise<object> {
+      await session.destroy();
+      return {};
+    }
+
+    /** That waits for nobody: an administrator's, or one behind "log out everywhere". */
+    @SessionLocking('explicit')
+    @Get('logout-now')
+    async logoutNow(@Session() session: Session): Promise<object> {
+      await session.destroy();
+      return {};
+    }
   }
 
-  @Get('seed')
-  seed(@Session() session: Session, @Query('lines') lines: string): Answer {
-    session.update({ user: makeUser(), cart: makeCart(Number(lines)), visits: 0 });
-    return answerOf(session.data);
-  }
-
-  @Get('read')
-  read(@Session() session: Session): Answer {
-    return answerOf(session.data);
-  }
-
-  @Get('read-only')
-  readOnly(@Session({ readOnly: true }) session: Session): Answer {
-    return answerOf(session.data);
-  }
-
-  @Get('write')
-  write(@Session() session: Session): Answer {
-    session.set('visits', session.get('visits', 0) + 1);
-    return answerOf(session.data);
-  }
-
-  @Get('new')
-  begin(@Session() session: Session): Answer {
-    session.set('user', makeUser());
-    return answerOf(session.data);
-  }
-
-  @Get('race')
-  async race(@Session() session: Session): Promise<Answer> {
-    const visits = session.get('visits', 0);
-    await sleep(WORK);
-    session.set('visits', visits + 1);
-    return answerOf(session.data);
-  }
-
-  @Get('slow')
-  async slow(@Session() session: Session): Promise<Answer> {
-    const visits = session.get('visits', 0);
-    await sleep(SLOW_WORK);
-    session.set('visits', visits + 1);
-    return answerOf(session.data);
-  }
-
-  @Get('logout')
-  async logout(@Session() session: Session): Promise<object> {
-    await session.destroy();
-    return {};
-  }
-
-  /** That waits for nobody: an administrator's, or one behind "log out everywhere". */
-  @SessionLocking('explicit')
-  @Get('logout-now')
-  async logoutNow(@Session() session: Session): Promise<object> {
-    await session.destroy();
-    return {};
-  }
+  return OwnController;
 }

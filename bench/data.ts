@@ -1,5 +1,9 @@
 /** How this package is called among the contenders. */
 export const OWN = 'nest-sessions';
+/** What follows the name where it is another version. */
+export const BEFORE = ', before';
+/** How the contenders without any session are called. */
+export const FLOOR = 'Nest alone';
 
 /** What every contender keeps in a session: a user object and a cart. */
 export interface ShopSession {

@@ -71,7 +71,7 @@ try {
 table.end();
 
 async function race(contender: Contender): Promise<void> {
-  const server = await Server.start(contender, CONTENDERS.indexOf(contender), places);
+  const server = await Server.start(contender, places);
   try {
     const [kept, revived] = [await keptUpdates(server), await revivedSessions(server)];
     table.add(contender.storage, contender.name, kept, revived);

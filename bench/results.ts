@@ -2,8 +2,9 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CONTENDERS, STORAGES, type Adapter, type Storage } from './contenders.js';
-import { LOADS, OWN, SIZES } from './data.js';
+import { BEFORE, LOADS, OWN, SIZES } from './data.js';
 import { median } from './median.js';
+import { formatOwnCost, formatOwnCostSummary } from './own-cost.js';
 import { formatSummary } from './summary.js';
 
 export interface Result {
@@ -14,6 +15,8 @@ export interface Result {
   adapter: Adapter;
   /** Requests a second, round by round. */
   rates: number[];
+  /** Microseconds of the server's CPU time a request, round by round. */
+  cpu: number[];
 }
 
 /** One run of the bench: what it ran on, and what it measured. */
@@ -27,6 +30,8 @@ export interface Run {
 /** What bench/results.json keeps: the last run of each major version of Node, and the last tables of the other scripts. */
 interface Saved {
   runs: Record<string, Run>;
+  /** Those of `--own-cost`. */
+  ownCost?: Record<string, Run>;
   tables: Record<string, string[]>;
 }
 
@@ -42,23 +47,24 @@ const placeOf = ({ storage, size, load, contender, adapter }: Result): number =>
     LOADS.indexOf(load),
     CONTENDERS.findIndex(
       each =>
-        each.name === contender &&
+        each.name === contender.replace(BEFORE, '') &&
         each.adapter === adapter &&
         (each.storage === undefined || each.storage === storage),
     ),
   ].reduce((place, index) => place * 100 + index, 0);
 
 /** Keeps the numbers of a run, instead of those of the last one of the same loads on the same major version of Node. */
-export function saveRun(run: Run): void {
+export function saveRun(run: Run, kind: 'runs' | 'ownCost'): void {
   save(saved => {
+    const runs = (saved[kind] ??= {});
     const major = run.versions.node!.split('.')[0]!;
-    const last = saved.runs[major];
+    const last = runs[major];
     const loadOf = ({ storage, size, load }: Result) => `${storage} ${size} ${load}`;
     const measured = new Set(run.results.map(loadOf));
     const kept = (last?.results ?? []).filter(result => !measured.has(loadOf(result)));
     const earlier = kept.length > 0 ? last!.commands.filter(command => !run.commands.includes(command)) : [];
     const results = [...kept, ...run.results].sort((a, b) => placeOf(a) - placeOf(b));
-    saved.runs[major] = { ...run, commands: [...earlier, ...run.commands], results };
+    runs[major] = { ...run, commands: [...earlier, ...run.commands], results };
   });
 }
 
@@ -93,15 +99,17 @@ function save(change: (saved: Saved) => void): void {
     : { runs: {}, tables: {} };
   change(saved);
   writeFileSync(NUMBERS, `${JSON.stringify(saved, undefined, 1)}\n`);
-  const runs = Object.values(saved.runs).map(formatRun);
+  const ownCost = saved.ownCost ?? {};
+  const runs = [...Object.values(saved.runs).map(formatRun), ...Object.values(ownCost).map(formatOwnCostRun)];
   const tables = Object.entries(saved.tables).map(([title, lines]) => `## ${title}\n\n${lines.join('\n')}\n`);
   writeFileSync(join(ROOT, 'bench/results.md'), [INTRODUCTION, ...runs, ...tables].join('\n'));
   const readme = readFileSync(README, 'utf8');
   const races = saved.tables[Object.keys(saved.tables).find(title => title.startsWith('Races')) ?? ''] ?? [];
-  const table = `<!-- bench -->\n\n${formatSummary(saved.runs)}\n${races.join('\n')}\n\n<!-- /bench -->`;
+  const summaries = [formatSummary(saved.runs), formatOwnCostSummary(ownCost), `${races.join('\n')}\n`];
+  const shown = summaries.filter(Boolean).join('\n');
   writeFileSync(
     README,
-    readme.replace(/<!-- bench -->[^]*<!-- \/bench -->/, () => table),
+    readme.replace(/<!-- bench -->[^]*<!-- \/bench -->/, () => `<!-- bench -->\n\n${shown}\n<!-- /bench -->`),
   );
 }
 
@@ -109,17 +117,26 @@ const INTRODUCTION = `# Results of the bench
 
 Requests a second (medians); behind a peer's, in brackets, how many times that this package's is. Made by \`npm run bench -- --save\`; see [README.md](README.md) for what is measured.
 Only the ratios mean anything: they are of one run, on one machine, in which the contenders took turns.
+Own cost: what this package's session adds to the CPU time of a request, as a share of what the other's adds. Where three numbers stand together, they are of Nest alone, of this package and of what it is beside; in brackets are the quartiles over the rounds.
 `;
 
-function formatRun({ commands, versions, results }: Run): string {
-  const list = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
+function formatRun(run: Run): string {
+  const { versions, results } = run;
   const titleOf = ({ storage, size }: Result) => `${storage}, sessions of ${size}`;
   const titles = [...new Set(results.map(titleOf))];
   const tables = titles.map(title => {
     const table = formatTable(results.filter(result => titleOf(result) === title));
     return `### ${title}\n\n${table}`;
   });
-  return `## Node ${versions.node}\n\n${commands.map(command => `\`${command}\``).join(', then ')}: ${list.join(', ')}.\n\n${tables.join('\n')}`;
+  return `## Node ${versions.node}\n\n${originOf(run)}\n\n${tables.join('\n')}`;
+}
+
+const formatOwnCostRun = (run: Run): string =>
+  `## Own cost, Node ${run.versions.node}\n\n${originOf(run)}\n\n${formatOwnCost(run.results)}`;
+
+function originOf({ commands, versions }: Run): string {
+  const list = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
+  return `${commands.map(command => `\`${command}\``).join(', then ')}: ${list.join(', ')}.`;
 }
 
 /** A row a load, a column a contender; behind a peer's rate, how many times it this package's is. */
