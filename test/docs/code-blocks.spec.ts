@@ -62,7 +62,7 @@ describe.each(pages)('the code of %s', name => {
   beforeAll(async () => {
     page = await extract(name);
     process.env.DATABASE_URL = await postgresqlUrl();
-    process.env.MEMCACHED_SERVERS = await memcachedServers();
+    process.env.MEMCACHED_SERVERS = memcachedServers();
   });
   afterAll(() => rm(page.folder, { recursive: true, force: true }));
 

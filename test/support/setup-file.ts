@@ -1,0 +1,4 @@
+import 'reflect-metadata';
+import { endFilesTasks } from './after-file.js';
+
+endFilesTasks();
