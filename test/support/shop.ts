@@ -27,7 +27,7 @@ export class Shops {
   constructor() {
     beforeAll(async () => {
       [this.project, this.databaseUrl] = await Promise.all([
-        buildProjectCopy('nest-sessions', 'sample'),
+        buildProjectCopy(),
         isTested('postgresql') ? makeDatabase() : new URL('postgres://nobody@127.0.0.1/none'),
       ]);
       this.databaseUrl.password ||= 'open-sesame';
