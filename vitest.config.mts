@@ -1,16 +1,51 @@
+import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { defineConfig } from 'vitest/config';
+import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config';
+
+/** Most tests wait most of the time, for servers, disks and clocks: there is room for more files than processors. */
+const WORKERS = Math.min(2 * availableParallelism(), 8);
+
+/** Files of a folder of test/. */
+function project(
+  name: string,
+  folder = name,
+  options: TestProjectInlineConfiguration['test'] = {},
+): TestProjectInlineConfiguration {
+  return {
+    // Nest reads constructor types from decorator metadata.
+    oxc: { decorator: { legacy: true, emitDecoratorMetadata: true } },
+    resolve: { alias: { 'nest-sessions': fileURLToPath(new URL('./lib/index.ts', import.meta.url)) } },
+    test: {
+      name,
+      include: [`test/${folder}/**/*.spec.ts`],
+      setupFiles: ['test/support/setup-file.ts'],
+      testTimeout: 60_000,
+      hookTimeout: 60_000,
+      pool: 'forks',
+      ...options,
+    },
+  };
+}
+
+/** The files of a process share what they import: what they import is most of what they do. */
+const SHARING = { isolate: false };
 
 export default defineConfig({
-  // Nest reads constructor types from decorator metadata.
-  oxc: { decorator: { legacy: true, emitDecoratorMetadata: true } },
-  resolve: { alias: { 'nest-sessions': fileURLToPath(new URL('./lib/index.ts', import.meta.url)) } },
   test: {
-    include: ['test/**/*.spec.ts'],
-    globalSetup: ['test/support/server-binaries.ts'],
-    setupFiles: ['reflect-metadata'],
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
-    pool: 'forks',
+    globalSetup: ['test/support/global-setup.ts'],
+    maxWorkers: WORKERS,
+    // Says of each file how it went as soon as it ends, whoever looks on.
+    reporters: ['default', ...(process.env.GITHUB_ACTIONS ? ['github-actions'] : [])],
+    projects: [
+      project('unit', 'unit', SHARING),
+      project('storage', 'contract', SHARING),
+      project('e2e', 'e2e', SHARING),
+      project('ecosystem', 'ecosystem', SHARING),
+      project('docs'),
+      project('browser'),
+      project('package'),
+      // After all others, and two at a time: what they measure is to be the servers', not the machine's.
+      project('faults', 'faults', { maxWorkers: 2, sequence: { groupOrder: 1 } }),
+    ],
   },
 });

@@ -13,7 +13,7 @@ import { ADAPTERS } from '../support/app.js';
 import { inLong } from '../support/long.js';
 import { chromiumProgram } from '../support/server-binaries.js';
 import { Shops, type OpenShop } from '../support/shop.js';
-import { STORAGES, type StorageName } from '../support/storages.js';
+import { orAnother, STORAGES, type StorageName } from '../support/storage-names.js';
 
 /** Where the README's pictures are; they are only taken when asked for. */
 const PICTURES = process.env.TEST_PICTURES && join(import.meta.dirname, '../../docs/pictures');
@@ -55,7 +55,7 @@ async function race(page: Page, lane: 'locked' | 'unlocked'): Promise<number> {
 /** How often what happens at the same time is tried. */
 const TURNS = inLong(5, 2);
 /** A browser takes its time. */
-const SHOWN = inLong<StorageName[]>(STORAGES, ['postgresql']);
+const SHOWN = inLong<StorageName[]>(STORAGES, [orAnother('postgresql')]);
 
 describe.each(SHOWN)('the shop in Chromium: %s', storage => {
   const adapter = ADAPTERS[STORAGES.indexOf(storage) % ADAPTERS.length]!;

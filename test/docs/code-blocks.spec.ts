@@ -44,8 +44,11 @@ let program: ts.Program | undefined;
 
 /** @returns the compiler's errors: a page is one application */
 function compile({ files }: Page): string {
-  program = ts.createProgram(files, options, undefined, program);
-  return ts.formatDiagnostics(ts.getPreEmitDiagnostics(program), {
+  const compiled = ts.createProgram(files, options, undefined, program);
+  program = compiled;
+  // Of its own files: the package's have been compiled by `npm run typecheck`.
+  const errors = files.flatMap(file => ts.getPreEmitDiagnostics(compiled, compiled.getSourceFile(file)));
+  return ts.formatDiagnostics(errors, {
     getCanonicalFileName: name => name,
     getCurrentDirectory: () => FOLDER,
     getNewLine: () => '\n',
@@ -62,7 +65,7 @@ describe.each(pages)('the code of %s', name => {
   beforeAll(async () => {
     page = await extract(name);
     process.env.DATABASE_URL = await postgresqlUrl();
-    process.env.MEMCACHED_SERVERS = await memcachedServers();
+    process.env.MEMCACHED_SERVERS = memcachedServers();
   });
   afterAll(() => rm(page.folder, { recursive: true, force: true }));
 

@@ -9,6 +9,7 @@ import { startPgbouncer, type Pgbouncer } from '../support/pgbouncer.js';
 import { Browser, ScriptController, type Script } from '../support/scripts.js';
 import { seedSessions } from '../support/seed-sessions.js';
 import { startPostgresqlServer, type TestServer } from '../support/servers.js';
+import { isTested } from '../support/storage-names.js';
 
 const change: Script = session => session.set('count', session.get('count', 0) + 1);
 const slowChange: Script = async session => {
@@ -20,7 +21,7 @@ const times = <T>(count: number, make: (index: number) => Promise<T>) =>
   Promise.all(Array.from({ length: count }, (_, index) => make(index)));
 
 // Of the tests in `npm test`, none needs PgBouncer. Few server connections, each for a second: the statements of one client go now to this one, now to that one.
-describe.runIf(isLong)('behind PgBouncer that pools transactions', () => {
+describe.runIf(isLong && isTested('postgresql'))('behind PgBouncer that pools transactions', () => {
   let server: TestServer & { url: string };
   let proxy: Pgbouncer;
   let direct: Client;

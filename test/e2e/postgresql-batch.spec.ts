@@ -10,12 +10,13 @@ import {
 import { newLease } from '../contract/fixtures.js';
 import { startPostgresqlServer } from '../support/servers.js';
 import { STATEMENT_LOG_SETTINGS, StatementLog } from '../support/statement-log.js';
+import { isTested } from '../support/storage-names.js';
 import { times } from '../support/times.js';
 
 const HOUR = 3_600_000;
 const N = 50;
 
-describe('postgresql: what many sessions ask for at one time', () => {
+describe.runIf(isTested('postgresql'))('postgresql: what many sessions ask for at one time', () => {
   let server: Awaited<ReturnType<typeof startPostgresqlServer>>;
   let client: Client;
   let log: StatementLog;

@@ -6,8 +6,9 @@ import { CreateSessionsTable, SessionEntity } from '../../lib/postgresql.js';
 import { startApp } from '../support/app.js';
 import { Browser, Gate, ScriptController } from '../support/scripts.js';
 import { postgresqlUrl } from '../support/shared-servers.js';
+import { isTested } from '../support/storage-names.js';
 
-describe('postgresql', () => {
+describe.runIf(isTested('postgresql'))('postgresql', () => {
   let url: string;
   let dataSource: DataSource;
   const newTable = () => `sessions_${randomBytes(6).toString('hex')}`;

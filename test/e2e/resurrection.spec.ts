@@ -99,10 +99,12 @@ const endingsOf = (storage: StorageName) =>
 for (const storage of STORAGES) {
   describe(`invariant 2, no resurrection: ${storage}`, () => {
     let servers: TestApp[];
-    /** Milliseconds that it took to end the last session. */
+    /** Milliseconds that it took to end the last session, and to answer the last slow request once it had worked. */
     let endingMs: number;
+    let answeringMs: number;
     beforeEach(async () => {
       endingMs = 10;
+      answeringMs = 0;
       servers = await Promise.all(
         ADAPTERS.map(adapter => startApp({ adapter, storage, controllers: [ScriptController] })),
       );
@@ -134,17 +136,20 @@ for (const storage of STORAGES) {
             slowBrowser.adopt(id);
             browser.adopt(id);
             const [started, ended] = [new Gate(), new Gate()];
+            let workedAt = performance.now();
             const answering = slowBrowser.run(async session => {
               started.open();
               await slow(session, ended.opened);
+              workedAt = performance.now();
             }, route);
             await started.opened;
-            await randomPause();
+            await randomPause(10 + 2 * answeringMs);
             const begin = performance.now();
             const found = await end({ server, browser, id, owner });
             endingMs = performance.now() - begin;
             ended.open();
             const { status } = await answering;
+            answeringMs = performance.now() - workedAt;
             statuses.push(status);
             browser.adopt(id);
             if ((await store.exists(id)) || !(await browser.value(session => session.missing, 'read'))) {

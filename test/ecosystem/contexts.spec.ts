@@ -10,6 +10,7 @@ import { Session, SessionStore } from 'nest-sessions';
 import { ADAPTERS } from '../support/app.js';
 import { Browser, ScriptController, useServer } from '../support/scripts.js';
 import { freePort } from '../support/servers.js';
+import { orAnother } from '../support/storage-names.js';
 
 /** What keeps the streams below open. */
 let endStreams: (() => void)[] = [];
@@ -38,7 +39,7 @@ class StreamsController {
 describe.each(ADAPTERS)('streams: %s', adapter => {
   const server = useServer({
     adapter,
-    storage: 'postgresql',
+    storage: orAnother('postgresql'),
     controllers: [ScriptController, StreamsController],
   });
 

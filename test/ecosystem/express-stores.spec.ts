@@ -14,8 +14,8 @@ import { expressStore, SESSION_BACKEND, type ExpressStore, type SessionBackend }
 import { sessionKey } from '../../lib/session/session-id.js';
 import { startApp, type TestApp } from '../support/app.js';
 import { Browser, lockCount, ScriptController } from '../support/scripts.js';
-import { startRedisServer } from '../support/servers.js';
-import { postgresqlUrl } from '../support/shared-servers.js';
+import { postgresqlUrl, redisUrl } from '../support/shared-servers.js';
+import { isTested } from '../support/storage-names.js';
 
 const ends: (() => unknown)[] = [];
 afterAll(async () => {
@@ -27,11 +27,10 @@ afterAll(async () => {
 /** Each as its documentation sets it up for express-session. */
 const STORES: Record<string, () => Promise<ExpressStore>> = {
   async 'connect-redis'() {
-    const server = await startRedisServer();
-    ends.push(() => server.close());
-    const client = await createClient({ url: server.url }).connect();
+    const client = await createClient({ url: redisUrl() }).connect();
     ends.push(() => client.destroy());
-    return new RedisStore({ client }) as unknown as ExpressStore;
+    const prefix = `${randomBytes(4).toString('hex')}:`;
+    return new RedisStore({ client, prefix }) as unknown as ExpressStore;
   },
   async 'connect-pg-simple'() {
     const pool = new Pool({ connectionString: await postgresqlUrl() });
@@ -59,7 +58,10 @@ const STORES: Record<string, () => Promise<ExpressStore>> = {
   },
 };
 
-describe.each(Object.keys(STORES))('expressStore() with %s', name => {
+/** One of them needs PostgreSQL. */
+const TESTED = Object.keys(STORES).filter(name => name !== 'connect-pg-simple' || isTested('postgresql'));
+
+describe.each(TESTED)('expressStore() with %s', name => {
   let server: TestApp;
   let store: ExpressStore;
   const start = async () => {

@@ -7,6 +7,7 @@ import { Session, SessionStore } from 'nest-sessions';
 import type { AdapterName } from '../support/app.js';
 import { Client } from '../support/client.js';
 import { ScriptController, useServer } from '../support/scripts.js';
+import { orAnother } from '../support/storage-names.js';
 
 @Injectable({ scope: Scope.REQUEST })
 class CartService {
@@ -105,7 +106,7 @@ const SERVERS: [string, AdapterName, () => ReturnType<typeof GraphQLModule.forRo
 describe.each(SERVERS)('GraphQL with %s on %s', (_name, adapter, graphql) => {
   const server = useServer({
     adapter,
-    storage: 'postgresql',
+    storage: orAnother('postgresql'),
     controllers: [ScriptController],
     providers: [CounterResolver, ScopedResolver, CartService, UserGuard],
     imports: [graphql()],

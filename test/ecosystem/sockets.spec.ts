@@ -15,6 +15,7 @@ import { WebSocket } from 'ws';
 import { SessionStore } from 'nest-sessions';
 import { ADAPTERS, type AdapterName, type TestApp } from '../support/app.js';
 import { Browser, ScriptController, useServer } from '../support/scripts.js';
+import { orAnother } from '../support/storage-names.js';
 
 /** What a client of either kind is to the tests. */
 interface Connection {
@@ -118,7 +119,7 @@ describe.each(SETUPS)('WebSockets with %s on %s', (name, adapter) => {
   const kind = KINDS[name]!;
   const server = useServer({
     adapter,
-    storage: 'postgresql',
+    storage: orAnother('postgresql'),
     controllers: [ScriptController],
     providers: [kind.gateway],
     prepare: app => void app.useWebSocketAdapter(kind.adapter(app)),

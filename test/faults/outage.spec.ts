@@ -15,6 +15,7 @@ import {
 } from '../support/outage-load.js';
 import { startServer, type Program } from '../support/programs.js';
 import { startMemcachedServer, startPostgresqlServer, type TestServer } from '../support/servers.js';
+import { isTested } from '../support/storage-names.js';
 
 const ROUNDS = inLong(10, 1);
 const CLEAN_EXIT = { code: 0, signal: null };
@@ -49,7 +50,7 @@ async function expectAlive(program: Program): Promise<void> {
   expect(program.lines).toContain('closed');
 }
 
-describe.each(inLong<AdapterName[]>(ADAPTERS, ['express']))(
+describe.runIf(isTested('postgresql')).each(inLong<AdapterName[]>(ADAPTERS, ['express']))(
   `PostgreSQL dies ${ROUNDS} times under load: %s`,
   adapter => {
     it('503 until it is back, for 2 s at most; nothing is lost that was acknowledged', async () => {
@@ -87,7 +88,7 @@ async function storedWithOne(url: string, ids: string[]): Promise<number> {
   return rows[0].count;
 }
 
-describe.each(inLong<AdapterName[]>(ADAPTERS, ['fastify']))(
+describe.runIf(isTested('memcached')).each(inLong<AdapterName[]>(ADAPTERS, ['fastify']))(
   `memcached dies ${ROUNDS} times under load: %s`,
   adapter => {
     const start = async () => {

@@ -13,6 +13,7 @@ import { inLong } from '../support/long.js';
 import { seededId, seedSessions } from '../support/seed-sessions.js';
 import { startPostgresqlServer, type TestServer } from '../support/servers.js';
 import { STATEMENT_LOG_SETTINGS, StatementLog } from '../support/statement-log.js';
+import { isTested } from '../support/storage-names.js';
 
 const SESSIONS = inLong(1_000_000, 20_000);
 const EXPIRED = SESSIONS / 2;
@@ -28,7 +29,7 @@ const keyOf = (n: number) => sessionKey(seededId(n));
 /** Of a seeded session that has not expired, one of those that are this worker's of ten. */
 const randomLiveKey = (worker: number) => keyOf(2 * (10 * randomInt(SESSIONS / 20) + worker + 1));
 
-describe('postgresql, at scale', { timeout: 600_000 }, () => {
+describe.runIf(isTested('postgresql'))('postgresql, at scale', { timeout: 600_000 }, () => {
   let server: TestServer & { url: string };
   let client: Client;
   let table: string;

@@ -10,7 +10,7 @@ const PROGRAMS = join(import.meta.dirname, 'programs');
 
 /** @returns the folder of the project that was packed, and the packed file in it */
 export async function packProject(): Promise<{ folder: string; tarball: string }> {
-  const folder = await buildProjectCopy('nest-sessions');
+  const folder = await buildProjectCopy();
   const { stdout } = await run('npm', ['pack', '--silent', '--prefix', folder], { cwd: folder });
   return { folder, tarball: join(folder, stdout.trim()) };
 }

@@ -43,7 +43,7 @@ describe.runIf(isLong)('the packed package in an empty project', { timeout: 300_
         storagePath: join(tmpdir(), `nest-sessions-${randomBytes(6).toString('hex')}`),
       },
       postgresql: { storageType: 'postgresql', url },
-      memcached: { storageType: 'memcached', servers: await memcachedServers() },
+      memcached: { storageType: 'memcached', servers: memcachedServers() },
     };
     packed = await packProject();
   }, INSTALL_TIME);

@@ -1,28 +1,20 @@
 import { randomBytes } from 'node:crypto';
 import { Client } from 'pg';
-import { afterAll } from 'vitest';
-import { postgresqlUrl } from './shared-servers.js';
+import { afterFile } from './after-file.js';
+import { sharedServer } from './run-servers.js';
 
-let client: Client | undefined;
-const names: string[] = [];
-
-/** A database of this file's own, for what takes the default table; it goes after the file's tests. */
+/** A new database on the run's PostgreSQL server; it goes after the file's tests. */
 export async function makeDatabase(): Promise<URL> {
-  const url = new URL(await postgresqlUrl());
-  if (!client) {
-    client = new Client(url.href);
-    await client.connect();
-  }
+  const url = new URL(sharedServer('postgresql'));
   const name = `test_${randomBytes(6).toString('hex')}`;
-  await client.query(`CREATE DATABASE ${name}`);
-  names.push(name);
-  url.pathname = name;
-  return url;
+  await query(url, `CREATE DATABASE ${name}`);
+  afterFile(() => query(url, `DROP DATABASE ${name} WITH (FORCE)`));
+  return Object.assign(new URL(url), { pathname: name });
 }
 
-afterAll(async () => {
-  for (const name of names) {
-    await client!.query(`DROP DATABASE ${name} WITH (FORCE)`);
-  }
-  await client?.end();
-});
+async function query({ href }: URL, sql: string): Promise<void> {
+  const client = new Client({ connectionString: href });
+  await client.connect();
+  await client.query(sql);
+  await client.end();
+}

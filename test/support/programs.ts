@@ -2,8 +2,8 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { afterAll } from 'vitest';
 import type { SessionModuleOptions } from 'nest-sessions';
+import { afterFile } from './after-file.js';
 import { ADAPTERS, type AdapterName } from './app.js';
 import { buildPrograms } from './build-programs.js';
 import { times } from './times.js';
@@ -20,10 +20,6 @@ export interface ServerProgram {
   url: string;
 }
 
-const running = new Set<ChildProcess>();
-// What a failed test left.
-afterAll(() => running.forEach(child => child.kill('SIGKILL')));
-
 /** A program of test/programs/ in a process of its own. */
 export class Program {
   /** What it has printed so far, line by line. After `exited`, all of it. */
@@ -39,7 +35,7 @@ export class Program {
     private readonly name: string,
     readonly process: ChildProcess,
   ) {
-    running.add(process);
+    afterFile(() => process.kill('SIGKILL')); // what a failed test left
     createInterface({ input: process.stdout! }).on('line', line => {
       this.lines.push(line);
       this.wakeUp();
@@ -48,7 +44,6 @@ export class Program {
       this.stderr += text;
     });
     this.exited = once(process, 'close').then(([code, signal]) => {
-      running.delete(process);
       this.exit = { code, signal };
       this.wakeUp();
       return this.exit;

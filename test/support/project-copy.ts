@@ -1,10 +1,10 @@
 import { execFile } from 'node:child_process';
-import { cp, mkdtemp, symlink } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
+import { buildOnce, ROOT } from './build-once.js';
 
-const ROOT = resolve(import.meta.dirname, '../..');
 const SOURCES = [
   'lib',
   'sample',
@@ -18,21 +18,28 @@ const SOURCES = [
 
 /**
  * A copy of the project, built as `npm run build` and `npm start` do; the real dist may be in use by others.
- * @param names of nest-cli.json's projects to build
  * @returns its folder, which the caller removes
  */
-export async function buildProjectCopy(...names: ('nest-sessions' | 'sample')[]): Promise<string> {
+export async function buildProjectCopy(): Promise<string> {
+  const built = await buildOnce('project', SOURCES, async folder => {
+    // Elsewhere: TypeScript compiles nothing under node_modules, where the folder is.
+    const project = await copyOf(ROOT, SOURCES, source => basename(source) !== 'dist');
+    const nest = join('node_modules', '@nestjs', 'cli', 'bin', 'nest.js');
+    for (const name of ['nest-sessions', 'sample']) {
+      await promisify(execFile)(process.execPath, [nest, 'build', name], { cwd: project });
+    }
+    await rm(join(project, 'node_modules'));
+    await cp(project, folder, { recursive: true });
+    await rm(project, { recursive: true });
+  });
+  return copyOf(built, await readdir(built));
+}
+
+async function copyOf(root: string, names: string[], filter?: (source: string) => boolean): Promise<string> {
   const project = await mkdtemp(join(tmpdir(), 'nest-sessions-copy-'));
-  for (const name of SOURCES) {
-    await cp(join(ROOT, name), join(project, name), {
-      recursive: true,
-      filter: source => !source.endsWith('dist'),
-    });
+  for (const name of names) {
+    await cp(join(root, name), join(project, name), { recursive: true, filter });
   }
   await symlink(join(ROOT, 'node_modules'), join(project, 'node_modules'), 'dir');
-  const nest = join('node_modules', '@nestjs', 'cli', 'bin', 'nest.js');
-  for (const name of names) {
-    await promisify(execFile)(process.execPath, [nest, 'build', name], { cwd: project });
-  }
   return project;
 }

@@ -2,73 +2,86 @@ import { execFile } from 'node:child_process';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { isLong } from './long.js';
 
 const run = promisify(execFile);
 const PATHS = ['/usr/bin', '/usr/local/bin', '/opt/homebrew/bin'];
 
+/** What the tests start. */
+interface Needed {
+  /** Debian's, and Homebrew's. */
+  packageName: string;
+  /** A file that is in its folder. */
+  program: string;
+  folders: () => Promise<string[]>;
+}
+
+const NEEDED = {
+  postgresql: { packageName: 'postgresql', program: 'initdb', folders: postgresqlFolders },
+  memcached: { packageName: 'memcached', program: 'memcached', folders: async () => PATHS },
+  /** Which the long proof alone needs. */
+  pgbouncer: {
+    packageName: 'pgbouncer',
+    program: 'pgbouncer',
+    folders: async () => ['/usr/sbin', ...PATHS],
+  },
+  /** In which a store of express-session's keeps its sessions. */
+  redis: { packageName: 'redis-server', program: 'redis-server', folders: async () => PATHS },
+  chromium: { packageName: 'chromium', program: 'chromium', folders: async () => PATHS },
+} satisfies Record<string, Needed>;
+
+export type NeededName = keyof typeof NEEDED;
+
 /** The folder of PostgreSQL's programs. */
-export const postgresqlBinaries = () => findBinaries('postgresql', 'initdb', postgresqlFolders);
-
-/** The folder of memcached. */
-export const memcachedBinaries = () => findBinaries('memcached', 'memcached', async () => PATHS);
-
-/** The folder of PgBouncer, which the long proof alone needs. */
-export const pgbouncerBinaries = () =>
-  findBinaries('pgbouncer', 'pgbouncer', async () => ['/usr/sbin', ...PATHS]);
-
-/** The folder of Redis, in which a store of express-session's keeps its sessions. */
-export const redisBinaries = () => findBinaries('redis-server', 'redis-server', async () => PATHS);
+export const postgresqlBinaries = () => binaries('postgresql');
+export const memcachedBinaries = () => binaries('memcached');
+export const pgbouncerBinaries = () => binaries('pgbouncer');
+export const redisBinaries = () => binaries('redis');
 
 /** Chromium's path. */
 export const chromiumProgram = async () =>
-  process.env.TEST_CHROMIUM ??
-  join(await findBinaries('chromium', 'chromium', async () => PATHS), 'chromium');
-
-/** Before any test, and without a test's time limit: what the tests start must be there. */
-export default async function setup(): Promise<void> {
-  if (!process.env.TEST_POSTGRES_URL) {
-    await postgresqlBinaries();
-  }
-  if (!process.env.TEST_MEMCACHED_SERVERS) {
-    await memcachedBinaries();
-  }
-  await redisBinaries();
-  if (!process.env.TEST_CHROMIUM) {
-    await chromiumProgram();
-  }
-  if (isLong) {
-    await pgbouncerBinaries();
-  }
-}
+  process.env.TEST_CHROMIUM ?? join(await binaries('chromium'), 'chromium');
 
 /** The folder of a program; its package is installed, where that is possible. */
-async function findBinaries(
-  packageName: string,
-  program: string,
-  foldersOf: () => Promise<string[]>,
-): Promise<string> {
-  const found = await findIn(await foldersOf(), program);
-  if (found) {
-    return found;
-  }
-  if (process.getuid?.() === 0) {
-    const wait = ['-o', 'DPkg::Lock::Timeout=300', '-qq'];
-    await run('apt-get', [...wait, 'update']).catch(() => undefined);
-    await run('apt-get', [...wait, 'install', '-y', packageName]).catch(() => undefined);
-  }
-  const installed = await findIn(await foldersOf(), program);
-  if (!installed) {
-    throw new Error(
-      `The tests need ${packageName}: install it (apt-get install ${packageName}, brew install ${packageName}), or ` +
-        'say where there is one: TEST_POSTGRES_URL, TEST_MEMCACHED_SERVERS, TEST_CHROMIUM',
-    );
-  }
-  return installed;
+async function binaries(name: NeededName): Promise<string> {
+  await installMissing([name]);
+  return (await findIn(NEEDED[name]))!;
 }
 
-async function findIn(folders: string[], program: string): Promise<string | undefined> {
-  for (const folder of folders) {
+/** Installs what is not there, all at once, and says so. @throws if that is not possible */
+export async function installMissing(names: NeededName[]): Promise<void> {
+  let missing = await missingOf(names);
+  if (missing.length === 0) {
+    return;
+  }
+  let why = 'only root can install it';
+  if (process.getuid?.() === 0) {
+    console.log(
+      `The tests need what is not here: apt-get install ${missing.join(' ')}, which takes a minute ...`,
+    );
+    const wait = ['-o', 'DPkg::Lock::Timeout=300', '-qq'];
+    await run('apt-get', [...wait, 'update']).catch(() => undefined);
+    await run('apt-get', [...wait, 'install', '-y', ...missing]).catch(error => {
+      why = error.message;
+    });
+    missing = await missingOf(names);
+  }
+  if (missing.length > 0) {
+    const packages = missing.join(' ');
+    throw new Error(
+      `The tests need ${packages}: install it (apt-get install ${packages}, brew install ${packages}), or say where ` +
+        `there is one: TEST_POSTGRES_URL, TEST_MEMCACHED_SERVERS, TEST_CHROMIUM; ${why}`,
+    );
+  }
+}
+
+/** The packages of those that are not there. */
+async function missingOf(names: NeededName[]): Promise<string[]> {
+  const found = await Promise.all(names.map(name => findIn(NEEDED[name])));
+  return names.filter((_, index) => !found[index]).map(name => NEEDED[name].packageName);
+}
+
+async function findIn({ program, folders }: Needed): Promise<string | undefined> {
+  for (const folder of await folders()) {
     if ((await readdir(folder).catch(() => [] as string[])).includes(program)) {
       return folder;
     }

@@ -39,7 +39,7 @@ export async function startPostgresqlServer(settings: string[] = []): Promise<Te
     ...account,
   });
   const port = await freePort();
-  const options = [...settings, 'max_connections=200'].flatMap(setting => ['-c', setting]);
+  const options = ['max_connections=200', ...settings].flatMap(setting => ['-c', setting]);
   const args = ['-D', data, '-p', String(port), '-k', folder, '-h', '127.0.0.1', ...options];
   const url = `postgres://test@127.0.0.1:${port}/postgres`;
   const server = new ServerProcess(

@@ -6,7 +6,7 @@ import type { AdapterName } from './app.js';
 import { makeDatabase } from './own-database.js';
 import { buildProjectCopy } from './project-copy.js';
 import { memcachedServers } from './shared-servers.js';
-import type { StorageName } from './storages.js';
+import { isTested, type StorageName } from './storage-names.js';
 
 export interface OpenShop {
   process: ChildProcess;
@@ -27,8 +27,8 @@ export class Shops {
   constructor() {
     beforeAll(async () => {
       [this.project, this.databaseUrl] = await Promise.all([
-        buildProjectCopy('nest-sessions', 'sample'),
-        makeDatabase(),
+        buildProjectCopy(),
+        isTested('postgresql') ? makeDatabase() : new URL('postgres://nobody@127.0.0.1/none'),
       ]);
       this.databaseUrl.password ||= 'open-sesame';
     }, 180_000);
@@ -84,7 +84,7 @@ export class Shops {
         return { env: { DATABASE_URL: href }, words: `PostgreSQL on ${host}` };
       }
       case 'memcached': {
-        const servers = await memcachedServers();
+        const servers = memcachedServers();
         return { env: { MEMCACHED_SERVERS: servers }, words: `memcached on ${servers}` };
       }
     }

@@ -4,22 +4,15 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll } from 'vitest';
 import type { ModuleRef } from '@nestjs/core';
 import type { SessionBackend, SessionModuleOptions } from 'nest-sessions';
 import { resolveSessionOptions } from '../../lib/options/resolve-options.js';
 import { createBackend } from '../../lib/storage/create-backend.js';
+import { afterFile } from './after-file.js';
 import { memcachedServers, postgresqlUrl } from './shared-servers.js';
+import type { StorageName } from './storage-names.js';
 
-export type StorageName = 'ram' | 'file' | 'postgresql' | 'memcached';
-export const STORAGES: StorageName[] = ['ram', 'file', 'postgresql', 'memcached'];
-/** Those that several processes can share. */
-export const SHARED_STORAGES = STORAGES.filter(storage => storage !== 'ram');
-
-const folders: string[] = [];
-afterAll(async () => {
-  await Promise.all(folders.splice(0).map(folder => rm(folder, { recursive: true, force: true })));
-});
+export * from './storage-names.js';
 
 /** The options of a storage with nothing in it: a new folder, table or prefix. */
 export async function newStorage(storageType: StorageName): Promise<SessionModuleOptions> {
@@ -29,13 +22,13 @@ export async function newStorage(storageType: StorageName): Promise<SessionModul
       return {};
     case 'file': {
       const storagePath = await mkdtemp(join(tmpdir(), 'nest-sessions-'));
-      folders.push(storagePath);
+      afterFile(() => rm(storagePath, { recursive: true, force: true }));
       return { storageType, storagePath };
     }
     case 'postgresql':
       return { storageType, url: await postgresqlUrl(), tableName: `sessions_${name}` };
     case 'memcached':
-      return { storageType, servers: await memcachedServers(), keyPrefix: `${name}:` };
+      return { storageType, servers: memcachedServers(), keyPrefix: `${name}:` };
   }
 }
 

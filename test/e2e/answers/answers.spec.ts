@@ -10,6 +10,7 @@ import { SETUPS, type AdapterName, type Setup } from '../../support/app.js';
 import { Client, type Answer } from '../../support/client.js';
 import { inLong } from '../../support/long.js';
 import { useServer } from '../../support/scripts.js';
+import { orAnother } from '../../support/storage-names.js';
 import {
   CHANGED,
   CommonController,
@@ -37,7 +38,7 @@ const PIPED = 'x'.repeat(400_000);
 /** Both adapters. In `npm test`, with a storage that answers at once and one that takes its time. */
 const ANSWERING = inLong<Setup[]>(SETUPS, [
   { storage: 'ram', adapter: 'express' },
-  { storage: 'postgresql', adapter: 'fastify' },
+  { storage: orAnother('postgresql'), adapter: 'fastify' },
 ]);
 
 const CASES: Case[] = [

@@ -9,7 +9,7 @@ import { FileBackend } from '../../lib/storage/file/file.backend.js';
 import { FailSafeBackend } from '../../lib/storage/fail-safe-backend.js';
 import type { HeldLock } from '../../lib/locking/held-lock.js';
 import { LockManager } from '../../lib/locking/lock-manager.js';
-import { newKey, times, until, writeOf } from '../contract/fixtures.js';
+import { newKey, times, until, writeOf } from './fixtures.js';
 import { countCalls } from '../support/count-calls.js';
 import { clientOf, lockOf } from '../support/lock-client.js';
 

@@ -8,8 +8,8 @@ import {
 } from 'nest-sessions';
 import type { HeldLock } from '../../lib/locking/held-lock.js';
 import { LockManager } from '../../lib/locking/lock-manager.js';
-import { BACKENDS, type TestStorage } from '../contract/backends.js';
-import { newKey, newLease, times, until, writeOf } from '../contract/fixtures.js';
+import { BACKENDS, type TestStorage } from './backends.js';
+import { newKey, newLease, times, until, writeOf } from './fixtures.js';
 import { countCalls } from '../support/count-calls.js';
 import { clientOf, lockOf } from '../support/lock-client.js';
 

@@ -1,0 +1,78 @@
+import { relative, resolve, sep } from 'node:path';
+import type { TestProject } from 'vitest/node';
+import { isLong } from './long.js';
+import type { RunServers } from './run-servers.js';
+import { installMissing, type NeededName } from './server-binaries.js';
+import { startMemcachedServer, startPostgresqlServer, startRedisServer, type TestServer } from './servers.js';
+import { isTested } from './storage-names.js';
+
+const { TEST_POSTGRES_URL, TEST_MEMCACHED_SERVERS, TEST_CHROMIUM } = process.env;
+
+/**
+ * Tests use the storages that all share, the tested ones or each; or they start servers of their own, to stop them or
+ * to look into them.
+ */
+type Need = 'storages' | 'every storage' | 'own servers' | NeededName;
+
+/** What the files of each folder of test/ need. */
+const NEEDS: Record<string, Need[]> = {
+  unit: [],
+  contract: ['storages'],
+  e2e: ['storages', 'own servers', ...(isLong ? ['pgbouncer' as const] : [])],
+  faults: ['storages', 'own servers'],
+  ecosystem: ['storages', 'redis'],
+  browser: ['storages', 'chromium'],
+  docs: ['every storage'],
+  package: isLong ? ['every storage'] : [],
+};
+
+/** Before any test, and without a test's time limit: what the files of this run need is there, started once for all. */
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const needs = needsOf(project.vitest.state.getPaths());
+  const isShared = (storage: 'postgresql' | 'memcached') =>
+    needs.has('every storage') || (needs.has('storages') && isTested(storage));
+  const isOwn = (storage: 'postgresql' | 'memcached') => needs.has('own servers') && isTested(storage);
+  const programs: Record<NeededName, boolean> = {
+    postgresql: isOwn('postgresql') || (isShared('postgresql') && !TEST_POSTGRES_URL),
+    memcached: isOwn('memcached') || (isShared('memcached') && !TEST_MEMCACHED_SERVERS),
+    pgbouncer: needs.has('pgbouncer') && isTested('postgresql'),
+    redis: needs.has('redis'),
+    chromium: needs.has('chromium') && !TEST_CHROMIUM,
+  };
+  await installMissing((Object.keys(programs) as NeededName[]).filter(name => programs[name]));
+
+  const started: TestServer[] = [];
+  const start = async <T extends TestServer>(starting: Promise<T>): Promise<T> => {
+    const server = await starting;
+    started.push(server);
+    return server;
+  };
+  const [postgresql, memcached, redis] = await Promise.all([
+    // What a test's server must survive, it survives with fsync off: the machine does not crash.
+    isShared('postgresql') && !TEST_POSTGRES_URL
+      ? start(startPostgresqlServer(['fsync=off', 'max_connections=500']))
+      : undefined,
+    isShared('memcached') && !TEST_MEMCACHED_SERVERS
+      ? start(startMemcachedServer(['-I', '4m', '-m', '1024', '-c', '4096']))
+      : undefined,
+    needs.has('redis') ? start(startRedisServer()) : undefined,
+  ]);
+  const servers: RunServers = {
+    postgresql: TEST_POSTGRES_URL || postgresql?.url,
+    memcached: TEST_MEMCACHED_SERVERS || memcached?.address,
+    redis: redis?.url,
+  };
+  project.provide('servers', servers);
+
+  const killAll = () => started.forEach(server => server.process?.kill('SIGKILL'));
+  process.once('exit', killAll); // an interrupted run ends without more
+  return async () => {
+    process.off('exit', killAll);
+    await Promise.all(started.map(server => server.close()));
+  };
+}
+
+function needsOf(files: string[]): Set<Need> {
+  const root = resolve(import.meta.dirname, '..');
+  return new Set(files.flatMap(file => NEEDS[relative(root, file).split(sep)[0]!] ?? []));
+}
