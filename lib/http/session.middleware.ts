@@ -1,9 +1,8 @@
-import { Inject, Injectable, RequestMethod } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { pathToRegexp } from 'path-to-regexp';
-import type { SessionExclude } from '../options/session-options.js';
 import { currentContext, runInContext } from '../session/session-context.js';
 import { SessionManager } from '../session/session-manager.js';
+import { excludeMatcher } from './exclude-matcher.js';
 import { ExpressMigration } from './express-migration.js';
 import { findHttpContext, HttpSessionContext } from './http-session.context.js';
 import { defineRequestSession } from './request-session.js';
@@ -14,7 +13,7 @@ type Next = (error?: unknown) => void;
 /** Gives every request its session context. No I/O, unless the options say `eager` or `'early'`. CherryPy's `init`. */
 @Injectable()
 export class SessionMiddleware {
-  private readonly isExcluded: (method: string | undefined, url: string | undefined) => boolean;
+  private readonly isExcluded: (req: IncomingMessage) => boolean;
   private readonly migration: ExpressMigration | undefined;
 
   constructor(
@@ -22,7 +21,7 @@ export class SessionMiddleware {
     @Inject(SessionCookie) private readonly cookie: SessionCookie,
   ) {
     const { exclude, migrateFrom } = manager.options;
-    this.isExcluded = matcher(exclude);
+    this.isExcluded = excludeMatcher(exclude);
     this.migration = migrateFrom && new ExpressMigration(manager, migrateFrom);
   }
 
@@ -71,7 +70,7 @@ export class SessionMiddleware {
   };
 
   private init(req: IncomingMessage, res: ServerResponse, source: { protocol?: string }, next: Next): void {
-    if (this.isExcluded(req.method, req.url)) {
+    if (this.isExcluded(req)) {
       next();
       return;
     }
@@ -96,25 +95,4 @@ export class SessionMiddleware {
 interface FastifyRequestLike {
   raw: IncomingMessage;
   protocol?: string;
-}
-
-function matcher(
-  exclude: SessionExclude[],
-): (method: string | undefined, url: string | undefined) => boolean {
-  if (exclude.length === 0) {
-    return () => false;
-  }
-  const routes = exclude.map(entry => {
-    const { path, method = RequestMethod.ALL } = typeof entry === 'string' ? { path: entry } : entry;
-    return { method, regexp: pathToRegexp(path.startsWith('/') ? path : `/${path}`).regexp };
-  });
-  return (method, url = '/') => {
-    const end = url.search(/[?#]/);
-    const path = end < 0 ? url : url.slice(0, end);
-    return routes.some(
-      route =>
-        (route.method === RequestMethod.ALL || RequestMethod[route.method] === method) &&
-        route.regexp.test(path),
-    );
-  };
 }
