@@ -24,7 +24,7 @@ async function main(): Promise<void> {
   const server = await startPostgresqlServer();
   const options = resolveSessionOptions({ storageType: 'postgresql', url: server.url, tableName: TABLE });
   const manager = new SessionManager(options, await openPostgresqlBackend(options));
-  const store = new SessionStore(manager, { readId: () => undefined });
+  const store = new SessionStore(manager, { readIds: () => [] });
   const client = new Client(server.url);
   await client.connect();
   await seedSessions(client, TABLE, SESSIONS, JSON.stringify({ count: 0, cart: ['tea'.repeat(70)] }));

@@ -124,9 +124,7 @@ export class HttpSessionContext implements SessionContext, ResponseHandlers, Exp
     if (this.isSkipped) {
       return false;
     }
-    return this.active?.loaded
-      ? this.active.isStored && this.active.id === id
-      : this.cookie.readId(this.req.headers) === id;
+    return this.active?.loaded ? this.active.isStored && this.active.id === id : this.readCookie()?.id === id;
   }
 
   async use({ readOnly = false } = {}): Promise<Session> {
@@ -134,7 +132,7 @@ export class HttpSessionContext implements SessionContext, ResponseHandlers, Exp
       throw new SessionContextException('This route has @SkipSession(); remove it to use the session');
     }
     if (!this.active) {
-      this.sent = this.cookie.read(this.req.headers);
+      this.sent = this.readCookie();
       this.former = this.sent === undefined ? this.migration?.find(this.req.headers) : undefined;
       this.active = this.former
         ? new ActiveSession(this.manager, this.former.id, undefined, this.former.move)
@@ -223,7 +221,8 @@ export class HttpSessionContext implements SessionContext, ResponseHandlers, Exp
           ? cookie.bind(active.id, active.expiresAt, isSecure, req.headers, this.sent)
           : cookie.clear(isSecure, req.headers);
       const others = res.getHeader('set-cookie');
-      const values = others === undefined ? value : [...cookie.others(others), value];
+      const values =
+        others === undefined ? value : [...cookie.statementOf(others, req.headers).others, value];
       res.setHeader('Set-Cookie', this.former ? [values, this.migration!.clearCookie()].flat() : values);
       if (!res.hasHeader('cache-control')) {
         res.setHeader('Cache-Control', 'no-cache="Set-Cookie"');
@@ -254,6 +253,12 @@ export class HttpSessionContext implements SessionContext, ResponseHandlers, Exp
       // holds the session no longer than a dead process would.
       setTimeout(() => this.active?.abandon(), this.manager.options.leaseMs).unref();
     }
+  }
+
+  /** A cookie that came with several ids (which one is the user's?) is as good as one that holds none. */
+  private readCookie(): SentCookie | null | undefined {
+    const sent = this.cookie.read(this.req.headers);
+    return sent && sent.others.length > 0 ? null : sent;
   }
 
   private isEventStream(): boolean {

@@ -25,10 +25,10 @@ export interface OwnedSession extends SessionSnapshot {
   readonly current: boolean;
 }
 
-/** Finds the session id in request headers. */
+/** Finds session ids in request headers. */
 export abstract class SessionIdReader {
-  /** @returns null for a cookie that holds no id; undefined without a cookie */
-  abstract readId(headers: IncomingHttpHeaders): string | null | undefined;
+  /** @returns several if the cookie came with several values that may be ids */
+  abstract readIds(headers: IncomingHttpHeaders): string[];
 }
 
 /** Sessions from wherever there is code: services, gateways, jobs, commands. */
@@ -180,8 +180,8 @@ export class SessionStore {
   async fromRequest(request: {
     headers: IncomingHttpHeaders;
   }): Promise<(SessionSnapshot & { id: string }) | undefined> {
-    const id = this.ids.readId(request.headers);
-    const snapshot = id ? await this.get(id) : undefined;
+    const [id, ...others] = this.ids.readIds(request.headers);
+    const snapshot = id !== undefined && others.length === 0 ? await this.get(id) : undefined;
     return snapshot && { ...snapshot, id: id! };
   }
 

@@ -44,7 +44,7 @@ async function save(key: string, data: string): Promise<void> {
 describe('files of replaced records are written anew', () => {
   it(`who reads without a lock sees whole records of the session meant, ${READS} times under ${WRITERS} writers`, async () => {
     const options = resolveSessionOptions({ storageType: 'file', storagePath: folder });
-    const store = new SessionStore(new SessionManager(options, backend), { readId: () => undefined });
+    const store = new SessionStore(new SessionManager(options, backend), { readIds: () => [] });
     const names = times(6, index => `session ${index}`);
     const ids = await Promise.all(
       names.map(name => store.create({ name, version: 0, body: bodyOf(0, BODY) })),

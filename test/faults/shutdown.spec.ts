@@ -30,7 +30,7 @@ afterEach(() => rm(folder, { recursive: true, force: true }));
 async function storedCount(id: string): Promise<number> {
   const options = resolveSessionOptions({ storageType: 'file', storagePath: folder });
   const manager = new SessionManager(options, new FileBackend(folder));
-  return (await new SessionStore(manager, { readId: () => undefined }).get(id))?.data.count;
+  return (await new SessionStore(manager, { readIds: () => [] }).get(id))?.data.count;
 }
 
 async function newSession(url: string): Promise<string> {

@@ -35,7 +35,7 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 /** As a process that has just started sees the storage. */
 function freshStore(): SessionStore {
   const options = resolveSessionOptions({ storageType: 'file', storagePath: folder });
-  return new SessionStore(new SessionManager(options, new FileBackend(folder)), { readId: () => undefined });
+  return new SessionStore(new SessionManager(options, new FileBackend(folder)), { readIds: () => [] });
 }
 
 const isBusy = async (key: string): Promise<boolean> => {

@@ -19,7 +19,7 @@ const options = resolveSessionOptions({
   leaseTime: Number(LEASE_TIME),
 });
 const manager = new SessionManager(options, new FileBackend(STORAGE_PATH));
-const store = new SessionStore(manager, { readId: () => undefined });
+const store = new SessionStore(manager, { readIds: () => [] });
 
 async function writeForever(id: string, index: number): Promise<never> {
   for (;;) {
