@@ -15,7 +15,7 @@ import type { Session } from '../session/session.js';
 import { answerFailure } from './failure-answer.js';
 import { ResponseHook, type ResponseHandlers } from './response-hook.js';
 import { writeSessionHeaders } from './session-headers.js';
-import type { SentCookies, SessionCookie } from './session-cookie.js';
+import type { SentCookie, SessionCookie } from './session-cookie.js';
 
 const CONTEXT = Symbol('nest-sessions');
 
@@ -82,7 +82,7 @@ export class RequestContext implements SessionContext, ResponseHandlers {
   private entering: Promise<void> | undefined;
   /** What the route's handler returned: over when it no longer runs. */
   private running: unknown;
-  private sent: SentCookies | undefined;
+  private sent: SentCookie | null | undefined;
   private isMoving = false;
   private loading: Promise<void> | undefined;
   private failure: unknown;
@@ -280,12 +280,11 @@ export class RequestContext implements SessionContext, ResponseHandlers {
   private openSession(): OpenSession {
     const { runtime, req, res } = this;
     const sent = (this.sent = this.cookie.read(req.headers));
-    const [one, ...others] = sent.ids;
-    const move = one || sent.wasSent ? undefined : this.former?.find(req.headers);
+    const move = sent === undefined ? this.former?.find(req.headers) : undefined;
     this.isMoving = move !== undefined;
     const identify: Identify | undefined =
-      move ?? (others.length > 0 ? () => runtime.pickAlive(sent.ids) : undefined);
-    const open = new OpenSession(runtime, one ?? (sent.wasSent ? null : undefined), identify);
+      move ?? (sent && sent.others.length > 0 ? () => runtime.pickAlive([sent, ...sent.others]) : undefined);
+    const open = new OpenSession(runtime, sent, identify);
     open.locking = this.locking ?? open.locking;
     this.hook = new ResponseHook(res, this);
     if (res.destroyed) {

@@ -1,34 +1,44 @@
-import { stringifySetCookie, type SetCookie } from 'cookie';
-import cookieParser from 'cookie-parser';
+import { Logger } from '@nestjs/common';
+import { parseSetCookie, stringifySetCookie, type SetCookie } from 'cookie';
 import { sign, unsign } from 'cookie-signature';
-import type { IncomingHttpHeaders } from 'node:http';
+import type { IncomingHttpHeaders, OutgoingHttpHeader } from 'node:http';
+import { isSameDomain } from '../options/cookie-domain.js';
 import { isCookiePath } from '../options/cookie-path.js';
 import type { ResolvedSessionOptions } from '../options/session-options.js';
 import { sessionKey } from '../session/session-id.js';
 import { SessionIdReader } from '../session/session-store.js';
+import { findCookie } from './cookie-header.js';
 
 /** What the default `generateId` makes. */
 const DEFAULT_ID = /^[A-Za-z0-9_-]{43}$/;
 const CUSTOM_ID = /^[A-Za-z0-9\-_.~]{16,256}$/;
 /** Characters; a signed and encoded cookie with the longest id is shorter. */
 const MAX_VALUE = 512;
+/** Of a request's cookies of the name, how many are looked up. */
+const MAX_CANDIDATES = 4;
 
-/** How many signatures are known to be right. */
-const MAX_VERIFIED = 1000;
+const NO_OTHERS: readonly SentCookie[] = Object.freeze([]);
+const GONE = { maxAge: 0, expires: new Date(0) };
 
 /** What a request's cookie says. */
 export interface SentCookie {
   readonly id: string;
   /** What storages know the id by. */
   readonly key: string;
-  /** `name=value` that binds to the same id, unless that has to be signed anew, with the first secret. */
-  readonly pair: string | undefined;
+  /** The value that binds to the same id; undefined if that has to be signed anew, with the first secret. */
+  readonly value: string | undefined;
+  /** Whether the cookie came with other values, too: then what an earlier configuration set is to be cleared. */
+  readonly isAmbiguous: boolean;
+  /** The ids of further cookies, at most three: which of all is the user's, the storage knows. */
+  readonly others: readonly SentCookie[];
 }
 
-export interface SentCookies {
-  ids: readonly SentCookie[];
-  wasSent: boolean;
-  isAmbiguous: boolean;
+/** What an answer says of the session's cookie before the session says it. */
+export interface CookieStatement {
+  /** `Set-Cookie` values of other cookies, in their order and as they are. */
+  readonly others: string[];
+  /** Whether the application clears the session's cookie by itself. */
+  readonly isCleared: boolean;
 }
 
 /** What follows `name=value` in a `Set-Cookie`, and all that it depends on. */
@@ -41,67 +51,43 @@ interface Attributes {
   path: string;
 }
 
+type Age = Pick<SetCookie, 'maxAge' | 'expires'>;
+
 /** The session's cookie: its value to an id and back, and its attributes. CherryPy's `set_response_cookie`. */
 export class SessionCookie extends SessionIdReader {
-  private readonly attributes: Omit<SetCookie, 'name' | 'value'>;
-  private readonly idShape: RegExp;
-  /**
-   * By the value as it was sent. Who is active sends the same one again and again; to check it takes 3 % of a
-   * request's time. Only right ones are kept.
-   */
-  private readonly verified = new Map<string, SentCookie>();
+  // Not even util.inspect sees these: the options hold the secrets.
+  readonly #options: ResolvedSessionOptions;
+  readonly #attributes: Omit<SetCookie, 'name' | 'value'>;
+  readonly #idShape: RegExp;
   /** Of the last cookie: most sessions of one second expire in the same second. */
-  private attributesOfLast: Attributes | undefined;
+  #attributesOfLast: Attributes | undefined;
+  #mayWarn: boolean;
 
-  constructor(private readonly options: ResolvedSessionOptions) {
+  constructor(options: ResolvedSessionOptions) {
     super();
-    const { domain, httpOnly, sameSite, partitioned, priority } = options;
-    this.attributes = { domain, httpOnly, sameSite, partitioned, priority };
-    this.idShape = options.customId ? CUSTOM_ID : DEFAULT_ID;
+    const { domain, httpOnly, sameSite, partitioned, priority, secure } = options;
+    this.#options = options;
+    this.#attributes = { domain, httpOnly, sameSite, partitioned, priority };
+    this.#idShape = options.customId ? CUSTOM_ID : DEFAULT_ID;
+    this.#mayWarn = secure === 'auto' && (sameSite === 'none' || partitioned);
+  }
+
+  readIds(headers: IncomingHttpHeaders): readonly SentCookie[] {
+    const sent = this.read(headers);
+    return sent ? [sent, ...sent.others] : [];
   }
 
   /**
-   * The id in the request's cookie. A cookie that is malformed, signed wrongly or there twice (which one is
-   * the user's?) is as good as none.
+   * What the request's cookie says. A browser sends several of the name if they were set with different paths or
+   * domains: those that are malformed, or signed wrongly, are as good as none.
+   * @returns undefined without a cookie of the name; null if none of them holds an id
    */
-  readIds(headers: IncomingHttpHeaders): readonly SentCookie[] {
-    return this.read(headers).ids;
-  }
-
-  read(headers: IncomingHttpHeaders): SentCookies {
-    const sent = this.readOne(headers);
-    return { ids: sent ? [sent] : [], wasSent: sent !== undefined, isAmbiguous: false };
-  }
-
-  statementOf(setCookies: number | string | string[], _headers: IncomingHttpHeaders) {
-    return { others: this.others(setCookies), clears: false };
-  }
-
-  clearOld(_isSecure: boolean): string[] {
-    return [];
-  }
-
-  /** As `readId`, with what saves `bind` from signing the same id again. */
-  readOne(headers: IncomingHttpHeaders): SentCookie | null | undefined {
-    const value = headers.cookie === undefined ? undefined : this.findValue(headers.cookie);
-    if (value === undefined || value === null || value.length > MAX_VALUE) {
-      return value === undefined ? undefined : null;
+  read(headers: IncomingHttpHeaders): SentCookie | null | undefined {
+    const values = headers.cookie === undefined ? undefined : findCookie(headers.cookie, this.#options.name);
+    if (values === undefined) {
+      return undefined;
     }
-    const known = this.verified.get(value);
-    if (known) {
-      return known;
-    }
-    const found =
-      this.options.secrets.length > 0 ? this.unsign(value) : { id: value, pair: this.pair(value) };
-    if (!found || !this.idShape.test(found.id)) {
-      return null;
-    }
-    const sent: SentCookie = { ...found, key: sessionKey(found.id) };
-    if (this.verified.size >= MAX_VERIFIED) {
-      this.verified.clear();
-    }
-    this.verified.set(value, sent);
-    return sent;
+    return typeof values === 'string' ? this.#verify(values, false) : this.#readSeveral(values);
   }
 
   /**
@@ -114,116 +100,146 @@ export class SessionCookie extends SessionIdReader {
     expiresAt: number,
     isSecure: boolean,
     headers: IncomingHttpHeaders,
-    cookies?: SentCookies,
+    sent?: SentCookie | null,
   ): string {
-    const sent = cookies?.ids.find(one => one.id === id);
-    const { secrets } = this.options;
-    const known = sent?.id === id ? sent.pair : undefined;
-    const pair = known ?? this.pair(secrets.length > 0 ? `s:${sign(id, secrets[0]!)}` : id);
+    const { name, secrets, persistent } = this.#options;
+    const known = sent?.id === id ? sent.value : undefined;
+    const value = known ?? (secrets.length > 0 ? `s:${sign(id, secrets[0]!)}` : id);
     const maxAge = Math.max(0, Math.round((expiresAt - Date.now()) / 1000));
     const expires = Math.floor(expiresAt / 1000);
-    const path = this.path(headers);
-    let last = this.attributesOfLast;
+    const path = this.#path(headers);
+    let last = this.#attributesOfLast;
     if (
       last?.expires !== expires ||
       last.maxAge !== maxAge ||
       last.isSecure !== isSecure ||
       last.path !== path
     ) {
-      const age = this.options.persistent ? { maxAge, expires: new Date(expires * 1000) } : undefined;
-      const text = this.stringify('', isSecure, path, age).slice(`${this.options.name}=`.length);
+      const age = persistent ? { maxAge, expires: new Date(expires * 1000) } : {};
+      const text = this.#stringify({ ...age, path }, isSecure).slice(`${name}=`.length);
       last = { text, maxAge, expires, isSecure, path };
-      this.attributesOfLast = last;
+      this.#attributesOfLast = last;
+      this.#warnOverHttp(isSecure);
     }
-    return pair + last.text;
+    return `${name}=${encodeURIComponent(value)}${last.text}`;
   }
 
   /** The `Set-Cookie` that makes the client forget its id. */
   clear(isSecure: boolean, headers: IncomingHttpHeaders): string {
-    return this.stringify('', isSecure, this.path(headers), { maxAge: 0, expires: new Date(0) });
+    return this.#stringify({ ...GONE, path: this.#path(headers) }, isSecure);
   }
 
-  /** Of the response's `Set-Cookie` values, those that set other cookies. */
-  others(setCookies: number | string | string[]): string[] {
-    const own = `${this.options.name}=`;
-    return [setCookies]
-      .flat()
-      .map(String)
-      .filter(other => !other.startsWith(own));
+  /** The `Set-Cookie`s that make the client forget what an earlier configuration set: the option `clearAlso`. */
+  clearOld(isSecure: boolean, headers: IncomingHttpHeaders = {}): string[] {
+    const { clearAlso, domain: ownDomain } = this.#options;
+    const ownPath = this.#path(headers);
+    return clearAlso
+      .filter(({ path, domain }) => path !== ownPath || !isSameDomain(domain, ownDomain)) // with `pathHeader`
+      .map(({ path, domain }) => this.#stringify({ ...GONE, path, domain }, isSecure));
   }
 
-  /** The raw value; null if the cookie is there more than once. */
-  private findValue(header: string): string | null | undefined {
-    const { name } = this.options;
-    let found: string | undefined;
-    // Most cookies of most requests are not this one: no table of all of them is made.
-    for (let at = header.indexOf(name); at >= 0; at = header.indexOf(name, at + name.length)) {
-      const end = header.indexOf(';', at);
-      const pair = header.slice(at, end < 0 ? undefined : end);
-      const equals = pair.indexOf('=');
-      if (equals > 0 && isPairStart(header, at) && pair.slice(0, equals).trimEnd() === name) {
-        if (found !== undefined) {
-          return null;
-        }
-        found = pair.slice(equals + 1).trim();
+  /**
+   * Tells the application's own statements about the session's cookie from those about others. A cookie with another
+   * path or domain, or none, is another cookie, whatever its name.
+   * @param setCookies the response's `Set-Cookie`
+   */
+  statementOf(
+    setCookies: OutgoingHttpHeader | readonly string[] | undefined,
+    headers: IncomingHttpHeaders,
+  ): CookieStatement {
+    const others: string[] = [];
+    let isCleared = false;
+    for (const text of [setCookies ?? []].flat().map(String)) {
+      const own = this.#parseOwn(text, headers);
+      if (own) {
+        isCleared ||= isExpired(own);
+      } else {
+        others.push(text);
       }
     }
-    return found?.startsWith('"') && found.endsWith('"') ? found.slice(1, -1) : found;
+    return { others, isCleared };
   }
 
-  private unsign(value: string): Pick<SentCookie, 'id' | 'pair'> | undefined {
-    const { secrets } = this.options;
-    let decoded: string;
-    try {
-      decoded = decodeURIComponent(value);
-    } catch {
+  #parseOwn(text: string, headers: IncomingHttpHeaders): SetCookie | undefined {
+    const { name, domain } = this.#options;
+    const set = text.trimStart().startsWith(name) ? parseSetCookie(text) : undefined;
+    const isOwn = set?.name === name && set.path === this.#path(headers) && isSameDomain(set.domain, domain);
+    return isOwn ? set : undefined;
+  }
+
+  #readSeveral(values: Iterable<string>): SentCookie | null {
+    const found: SentCookie[] = [];
+    for (const value of values) {
+      const sent = this.#verify(value, true);
+      // One id may come in two forms: signed with an old secret, and with the new one.
+      if (sent && !found.some(({ id }) => id === sent.id) && found.push(sent) === MAX_CANDIDATES) {
+        break;
+      }
+    }
+    const [first, ...others] = found;
+    return first ? { ...first, others } : null;
+  }
+
+  #verify(text: string, isAmbiguous: boolean): SentCookie | null {
+    const found = text.length > MAX_VALUE ? undefined : this.#unsign(text);
+    return found
+      ? { id: found.id, key: sessionKey(found.id), value: found.value, isAmbiguous, others: NO_OTHERS }
+      : null;
+  }
+
+  #unsign(text: string): Pick<SentCookie, 'id' | 'value'> | undefined {
+    const { secrets } = this.#options;
+    if (secrets.length === 0) {
+      return this.#idShape.test(text) ? { id: text, value: text } : undefined;
+    }
+    const value = decode(text);
+    const id = value?.startsWith('s:') ? value.slice(2, Math.max(2, value.lastIndexOf('.'))) : '';
+    // First the shape, which costs less than a signature.
+    if (!this.#idShape.test(id)) {
       return undefined;
     }
-    if (!decoded.startsWith('s:')) {
-      return undefined;
-    }
-    // Nearly every cookie is signed with the first secret; cookie-parser takes twice the time.
-    const current = unsign(decoded.slice(2), secrets[0]!);
-    if (current !== false) {
-      return { id: current, pair: this.pair(decoded) };
-    }
-    const id = secrets.length > 1 && cookieParser.signedCookie(decoded, secrets.slice(1));
-    return id ? { id, pair: undefined } : undefined;
+    const by = secrets.findIndex(secret => unsign(value!.slice(2), secret) !== false);
+    return by < 0 ? undefined : { id, value: by === 0 ? value : undefined };
   }
 
-  private pair(value: string): string {
-    return `${this.options.name}=${encodeURIComponent(value)}`;
-  }
-
-  private stringify(
-    value: string,
-    isSecure: boolean,
-    path: string,
-    age: Pick<SetCookie, 'maxAge' | 'expires'> | undefined,
-  ): string {
-    const { name, secure } = this.options;
+  #stringify(attributes: Age & Pick<SetCookie, 'path' | 'domain'>, isSecure: boolean): string {
+    const { name, secure } = this.#options;
     return stringifySetCookie({
       name,
-      value,
-      ...this.attributes,
-      ...age,
-      path,
+      value: '',
+      ...this.#attributes,
+      ...attributes,
       secure: secure === 'auto' ? isSecure : secure,
     });
   }
 
   /** With `pathHeader`, what a request says is used only if it is a path and nothing else. */
-  private path(headers: IncomingHttpHeaders): string {
-    const { path, pathHeader } = this.options;
+  #path(headers: IncomingHttpHeaders): string {
+    const { path, pathHeader } = this.#options;
     const asked = pathHeader === undefined ? undefined : headers[pathHeader];
     return isCookiePath(asked) ? asked : path;
   }
+
+  #warnOverHttp(isSecure: boolean): void {
+    if (this.#mayWarn && !isSecure) {
+      this.#mayWarn = false;
+      const reason = this.#options.sameSite === 'none' ? `sameSite: 'none'` : 'partitioned: true';
+      new Logger('Sessions').warn(
+        `The session's cookie went out over HTTP, so without Secure: with ${reason}, browsers drop it. Serve over ` +
+          `HTTPS; if a proxy does, trust it (app.set('trust proxy', 1), or Fastify's trustProxy), or set secure: true`,
+      );
+    }
+  }
 }
 
-function isPairStart(header: string, at: number): boolean {
-  let before = at - 1;
-  while (before >= 0 && (header[before] === ' ' || header[before] === '\t')) {
-    before--;
+function decode(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined;
   }
-  return before < 0 || header[before] === ';';
 }
+
+/** As browsers see it: `Max-Age` is what counts, and whoever is expired is removed, whatever its value. */
+const isExpired = ({ maxAge, expires }: SetCookie): boolean =>
+  maxAge === undefined ? expires !== undefined && expires.getTime() <= Date.now() : maxAge <= 0;

@@ -1,11 +1,11 @@
 import { Logger } from '@nestjs/common';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { OpenSession } from '../session/open-session.js';
-import type { SentCookies, SessionCookie } from './session-cookie.js';
+import type { SentCookie, SessionCookie } from './session-cookie.js';
 
 interface HeaderContext {
-  /** The cookies that the request had. */
-  sent: SentCookies | undefined;
+  /** The cookie that the request had; null for one that holds no id. */
+  sent: SentCookie | null | undefined;
   isSecure: boolean;
   /** A `Set-Cookie` of another package's cookie, to go out with one of this package's. */
   alsoClear: string | undefined;
@@ -25,7 +25,7 @@ export function writeSessionHeaders(
   addVaryCookie(res);
   const present = res.getHeader('set-cookie');
   const own = present === undefined ? undefined : cookie.statementOf(present, headers);
-  if (own?.clears) {
+  if (own?.isCleared) {
     open.expire();
   }
   const change = open.cookieChange();
@@ -40,7 +40,7 @@ export function writeSessionHeaders(
     change === 'set'
       ? cookie.bind(open.id, open.expiresAt, isSecure, headers, sent)
       : cookie.clear(isSecure, headers);
-  const old = sent?.isAmbiguous || change === 'clear' ? cookie.clearOld(isSecure) : [];
+  const old = sent?.isAmbiguous || change === 'clear' ? cookie.clearOld(isSecure, headers) : [];
   const all = [...(own?.others ?? []), value, ...old, ...(alsoClear === undefined ? [] : [alsoClear])];
   res.setHeader('Set-Cookie', all.length === 1 ? value : all);
   if (cacheControl === '') {

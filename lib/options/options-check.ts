@@ -1,14 +1,15 @@
 import { RequestMethod } from '@nestjs/common';
-import { inspect } from 'node:util';
 import { pathToRegexp } from 'path-to-regexp';
+import { isHostName } from './cookie-domain.js';
+import { checkCookieOptions, isCookieName } from './cookie-options.js';
 import { isCookiePath } from './cookie-path.js';
 import type { SessionModuleOptions } from './session-options.js';
+import { show } from './show.js';
 import { checkStorageOptions } from './storage-options.js';
 
-const COOKIE_NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-const DOMAIN = /^\.?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/i;
-const HEADER_NAME = COOKIE_NAME;
 const ID_SHAPE = /^[A-Za-z0-9\-_.~]{16,256}$/;
+/** Characters: of the 64 of base64, 96 bits. */
+const MIN_SECRET = 16;
 
 const KNOWN: Record<keyof SessionModuleOptions, true> = {
   storageType: true,
@@ -29,6 +30,7 @@ const KNOWN: Record<keyof SessionModuleOptions, true> = {
   path: true,
   pathHeader: true,
   domain: true,
+  clearAlso: true,
   timeout: true,
   lifetime: true,
   persistent: true,
@@ -54,13 +56,11 @@ const KNOWN: Record<keyof SessionModuleOptions, true> = {
   debug: true,
 };
 
-/** Browsers know the prefixes in any case. */
-export const isPrefixed = (name: unknown, prefix = /^__(host|secure)-/i): boolean =>
-  typeof name === 'string' && prefix.test(name);
-
 /** Collects what is wrong, so that one start shows every problem. */
 export class OptionsCheck {
   readonly problems: string[] = [];
+  /** What is allowed, but not wise. */
+  readonly warnings: string[] = [];
 
   constructor(private readonly options: SessionModuleOptions) {}
 
@@ -85,48 +85,10 @@ export class OptionsCheck {
   }
 
   cookie(): void {
-    const { name = 'session_id', path, pathHeader, domain, secure, partitioned, sameSite } = this.options;
     this.oneOf('secure', [true, false, 'auto']);
     this.oneOf('sameSite', ['strict', 'lax', 'none', false]);
     this.oneOf('priority', ['low', 'medium', 'high']);
-    if (typeof name !== 'string' || !COOKIE_NAME.test(name)) {
-      this.problems.push(
-        `name must be a cookie name (letters, digits and !#$%&'*+-.^_\`|~), not ${show(name)}`,
-      );
-    }
-    if (path !== undefined && !isCookiePath(path)) {
-      this.problems.push(
-        `path must start with / and hold no spaces, semicolons or control characters, not ${show(path)}`,
-      );
-    }
-    if (pathHeader !== undefined && (typeof pathHeader !== 'string' || !HEADER_NAME.test(pathHeader))) {
-      this.problems.push(`pathHeader must be the name of a request header, not ${show(pathHeader)}`);
-    }
-    if (path !== undefined && pathHeader !== undefined) {
-      this.problems.push(`path and pathHeader exclude each other; remove one`);
-    }
-    if (domain !== undefined && (typeof domain !== 'string' || !DOMAIN.test(domain))) {
-      this.problems.push(`domain must be a host name such as example.com, not ${show(domain)}`);
-    }
-    if (isPrefixed(name) && secure === false) {
-      this.problems.push(`a cookie named ${name} must be Secure; remove secure: false, or the prefix`);
-    }
-    if (isPrefixed(name, /^__host-/i)) {
-      if (domain !== undefined) {
-        this.problems.push(
-          `a cookie named ${name} cannot have a domain; remove domain, or use the prefix __Secure-`,
-        );
-      }
-      if ((path ?? '/') !== '/' || pathHeader !== undefined) {
-        this.problems.push(`a cookie named ${name} must have the path /; remove path and pathHeader`);
-      }
-    }
-    if (sameSite === 'none' && secure === false) {
-      this.problems.push(`sameSite: 'none' needs a Secure cookie; remove secure: false`);
-    }
-    if (partitioned === true && secure === false) {
-      this.problems.push(`partitioned needs a Secure cookie; remove secure: false`);
-    }
+    this.problems.push(...checkCookieOptions(this.options));
   }
 
   number(
@@ -197,9 +159,15 @@ export class OptionsCheck {
 
   secret(): void {
     // The values are not shown: one of them may be right.
-    if (this.options.secret !== undefined && !isSecret(this.options.secret)) {
+    const { secret } = this.options;
+    if (secret !== undefined && !isSecret(secret)) {
       this.problems.push(
         `secret must be a non-empty string, or a non-empty array of them; is an environment variable unset?`,
+      );
+    } else if ([secret ?? []].flat().some(one => one.length < MIN_SECRET)) {
+      this.warnings.push(
+        `The option secret holds one of fewer than ${MIN_SECRET} characters: whoever has a cookie can find it by ` +
+          `trying, and sign cookies. Make one with: openssl rand -base64 32`,
       );
     }
   }
@@ -216,7 +184,7 @@ export class OptionsCheck {
     if (!isSecret(secret)) {
       needs.push(`secret: that of express-session, a non-empty string or a non-empty array of them`);
     }
-    if (name !== undefined && (typeof name !== 'string' || !COOKIE_NAME.test(name))) {
+    if (name !== undefined && !isCookieName(name)) {
       needs.push(`name: the name of express-session's cookie, not ${show(name)}`);
     }
     if ((name ?? 'connect.sid') === (this.options.name ?? 'session_id')) {
@@ -225,7 +193,7 @@ export class OptionsCheck {
     if (path !== undefined && !isCookiePath(path)) {
       needs.push(`path: the path of express-session's cookie, not ${show(path)}`);
     }
-    if (domain !== undefined && (typeof domain !== 'string' || !DOMAIN.test(domain))) {
+    if (domain !== undefined && !isHostName(domain)) {
       needs.push(`domain: the domain of express-session's cookie, not ${show(domain)}`);
     }
     if (needs.length > 0) {
@@ -280,7 +248,3 @@ function isRoutePath(path: unknown): boolean {
     return false;
   }
 }
-
-/** On one line, and also what JSON cannot show. */
-const show = (value: unknown): string =>
-  value instanceof Error ? String(value) : inspect(value, { depth: 1, breakLength: Infinity });

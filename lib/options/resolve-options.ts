@@ -1,8 +1,12 @@
+import { Logger } from '@nestjs/common';
 import { randomBytes } from 'node:crypto';
 import { SessionOptionsException } from '../exceptions/session.exception.js';
+import { isPrefixed } from './cookie-options.js';
 import { jsonPlusSerializer } from './json-plus.serializer.js';
-import { isPrefixed, OptionsCheck } from './options-check.js';
+import { OptionsCheck } from './options-check.js';
 import type { ResolvedSessionOptions, SessionModuleOptions } from './session-options.js';
+
+const logger = new Logger('Sessions');
 
 const MINUTE = 60_000;
 /** The longest delay that a Node.js timer takes, in milliseconds. */
@@ -12,7 +16,7 @@ const MAX_TIMER = 2 ** 31 - 1;
 const generateSessionId = (): string => randomBytes(32).toString('base64url');
 
 /**
- * Checks the options and fills in the defaults.
+ * Checks the options, fills in the defaults, and warns of what is allowed but not wise.
  * @throws SessionOptionsException that lists every problem with its remedy
  */
 export function resolveSessionOptions(options: SessionModuleOptions = {}): ResolvedSessionOptions {
@@ -51,6 +55,7 @@ export function resolveSessionOptions(options: SessionModuleOptions = {}): Resol
   if (check.problems.length > 0) {
     throw new SessionOptionsException(check.problems);
   }
+  check.warnings.forEach(warning => logger.warn(warning));
 
   return {
     storageType: options.storageType ?? 'ram',
@@ -71,6 +76,7 @@ export function resolveSessionOptions(options: SessionModuleOptions = {}): Resol
     path: options.path ?? '/',
     pathHeader: options.path === undefined ? options.pathHeader?.toLowerCase() : undefined,
     domain: options.domain,
+    clearAlso: (options.clearAlso ?? []).map(({ path = '/', domain }) => ({ path, domain })),
     timeout: options.timeout ?? 60,
     lifetimeMs: (options.lifetime ?? Infinity) * MINUTE,
     persistent: options.persistent ?? true,

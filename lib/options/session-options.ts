@@ -71,6 +71,11 @@ export interface SessionModuleOptions {
   pathHeader?: string;
   /** Domain of the cookie. Default: none, the host alone. */
   domain?: string;
+  /**
+   * Cookies of the same name that an earlier configuration set with another path (default `'/'`) or domain (default:
+   * none): they are cleared when a browser sends several.
+   */
+  clearAlso?: { path?: string; domain?: string }[];
   /** Idle timeout in minutes of the stored data and the cookie. Default 60. */
   timeout?: number;
   /** Absolute timeout in minutes since the session was created. Default: none. */
@@ -87,7 +92,7 @@ export interface SessionModuleOptions {
   partitioned?: boolean;
   /** The cookie's Priority. Default: none. */
   priority?: 'low' | 'medium' | 'high';
-  /** Signs the cookie. Of several, the first signs and all verify, so that secrets can be rotated. */
+  /** Signs the cookie. Of several, the first signs and all verify, so that secrets can be rotated. 16 characters or more. */
   secret?: string | string[];
 
   /** Minutes between two sweeps of expired sessions; 0: no sweep. Default 5. */
@@ -162,6 +167,7 @@ export interface ResolvedSessionOptions extends Required<
   migrateFrom: ExpressMigrationOptions | undefined;
   pathHeader: string | undefined;
   domain: string | undefined;
+  clearAlso: { path: string; domain: string | undefined }[];
   priority: 'low' | 'medium' | 'high' | undefined;
   storagePath: string | undefined;
   url: string | undefined;

@@ -78,13 +78,11 @@ const ALWAYS_BAD: CookieCase[] = [
   ['8 KiB of cookies', () => 'session_id=x; '.repeat(585)],
   ['43 characters beyond ASCII', () => `session_id=${'\u00e9'.repeat(43)}`],
   ['UTF-8 bytes', () => `session_id=${Buffer.from('\u{1f36a}'.repeat(11)).toString('latin1')}`],
-  ['the same one twice', real => `${real}; ${real}`],
-  ['the real one, then another', real => `${real}; session_id=${A}`],
-  ['another, then the real one', real => `session_id=${A}; ${real}`],
-  ['the real one, then an empty one', real => `${real}; session_id=`],
 ];
 
 const BAD_UNSIGNED: CookieCase[] = [
+  ['the real one, then another', real => `${real}; session_id=${A}`],
+  ['another, then the real one', real => `session_id=${A}; ${real}`],
   ['signed where none are', real => real.replace('=', '=s%3A') + `.${SIGNATURE}`],
   ['escaped where nothing needs it', () => `session_id=${'%61'.repeat(43)}`],
 ];

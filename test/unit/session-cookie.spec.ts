@@ -4,9 +4,11 @@ import { describe, expect, it } from 'vitest';
 import type { SessionModuleOptions } from 'nest-sessions';
 import { SessionCookie } from '../../lib/http/session-cookie.js';
 import { resolveSessionOptions } from '../../lib/options/resolve-options.js';
+import { sessionKey } from '../../lib/session/session-id.js';
 
 const cookieOf = (options: SessionModuleOptions = {}) => new SessionCookie(resolveSessionOptions(options));
 const ID = 'AbC_-'.repeat(9).slice(0, 43);
+const OTHER = 'another_'.repeat(9).slice(0, 43);
 const EXPIRES_AT = Date.UTC(2100, 0, 1);
 
 /** What only a client without manners sends; Node's own refuses to. */
@@ -62,63 +64,163 @@ describe('the path from pathHeader', () => {
   });
 });
 
-describe.each([{}, { secret: ['new', 'old'] }])('readId with %o', options => {
-  const cookie = cookieOf(options);
-  const pair = Cookie.parse(cookie.bind(ID, EXPIRES_AT, true, {}))!.cookieString();
-
-  it('finds the id among any other cookies', () => {
-    const others = fc.array(
-      fc.tuple(fc.stringMatching(/^[a-z_]{1,12}$/), fc.stringMatching(/^[!-:<-~]{0,20}$/)),
-    );
-    fc.assert(
-      fc.property(others, others, (before, after) => {
-        fc.pre([...before, ...after].every(([name]) => name !== 'session_id'));
-        const join = (pairs: [string, string][]) =>
-          pairs.map(([name, value]) => `${name}=${value}; `).join('');
-        expect(cookie.readId({ cookie: `${join(before)}${pair}; ${join(after)}` })).toBe(ID);
-      }),
-    );
-  });
-
-  it('reads any header as a plain parser does, and never throws', () => {
-    const value = pair.slice('session_id='.length);
-    const readPlainly = (header: string) => {
-      const values = header
-        .split(';')
-        .map(text => /^[ \t]*(.*?)\s*=\s*("?)(.*?)\2\s*$/s.exec(text))
-        .filter(match => match?.[1] === 'session_id')
-        .map(match => match![3]!);
-      if (values.length === 0) {
-        return undefined;
-      }
-      return values.length === 1 && values[0] === value ? ID : null;
+describe.each([{}, { secret: ['a newer secret, long', 'an older secret, long'] }])(
+  'read with %o',
+  options => {
+    const cookie = cookieOf(options);
+    const pairOf = (id: string) => Cookie.parse(cookie.bind(id, EXPIRES_AT, true, {}))!.cookieString();
+    const pair = pairOf(ID);
+    const idOf = (header: string) => {
+      const sent = cookie.read({ cookie: header });
+      return sent && sent.id;
     };
-    const pieces = ['session_id', 'session_id=', pair, value, '=', ';', '; ', ' ', '"', '%', 's%3A', ID];
-    const header = fc
-      .array(fc.oneof({ weight: 4, arbitrary: fc.constantFrom(...pieces) }, anyText), { maxLength: 6 })
-      .map(parts => parts.join(''));
-    let found = 0;
-    fc.assert(
-      fc.property(header, text => {
-        const id = cookie.readId({ cookie: text });
-        found += id ? 1 : 0;
-        expect(id).toBe(readPlainly(text));
-      }),
-      { numRuns: 5000 },
+
+    it('finds the id among any other cookies', () => {
+      const others = fc.array(
+        fc.tuple(fc.stringMatching(/^[a-z_]{1,12}$/), fc.stringMatching(/^[!-:<-~]{0,20}$/)),
+      );
+      fc.assert(
+        fc.property(others, others, (before, after) => {
+          fc.pre([...before, ...after].every(([name]) => name !== 'session_id'));
+          const join = (pairs: [string, string][]) =>
+            pairs.map(([name, value]) => `${name}=${value}; `).join('');
+          const sent = cookie.read({ cookie: `${join(before)}${pair}; ${join(after)}` });
+          expect(sent).toMatchObject({ id: ID, key: sessionKey(ID), isAmbiguous: false, others: [] });
+        }),
+      );
+    });
+
+    it('reads any header as a plain parser does, and never throws', () => {
+      const value = pair.slice('session_id='.length);
+      const readPlainly = (header: string) => {
+        const values = header
+          .split(';')
+          .map(text => /^[ \t]*(.*?)\s*=\s*("?)(.*?)\2\s*$/s.exec(text))
+          .filter(match => match?.[1] === 'session_id')
+          .map(match => match![3]!);
+        if (values.length === 0) {
+          return undefined;
+        }
+        return values.includes(value) ? ID : null;
+      };
+      const pieces = ['session_id', 'session_id=', pair, value, '=', ';', '; ', ' ', '"', '%', 's%3A', OTHER];
+      const header = fc
+        .array(fc.oneof({ weight: 4, arbitrary: fc.constantFrom(...pieces) }, anyText), { maxLength: 6 })
+        .map(parts => parts.join(''))
+        .filter(text => !idsOf(text).includes(OTHER));
+      const idsOf = (text: string) => cookie.readIds({ cookie: text }).map(sent => sent.id);
+      let found = 0;
+      fc.assert(
+        fc.property(header, text => {
+          const id = idOf(text);
+          found += id ? 1 : 0;
+          expect(id).toBe(readPlainly(text));
+        }),
+        { numRuns: 5000 },
+      );
+      expect(found).toBeGreaterThan(100);
+    });
+
+    it('is not confused by a nameless cookie whose value begins with the name', () => {
+      expect(idOf(`session_idX; ${pair}`)).toBe(ID);
+    });
+
+    it('tells no cookie from one without an id', () => {
+      expect(cookie.read({})).toBeUndefined();
+      expect(cookie.read({ cookie: 'session=x' })).toBeUndefined();
+      expect(cookie.read({ cookie: 'session_id=' })).toBeNull();
+      expect(cookie.read({ cookie: 'session_id=x; session_id=y' })).toBeNull();
+      expect(cookie.readIds({})).toEqual([]);
+      expect(cookie.readIds({ cookie: 'session_id=x' })).toEqual([]);
+    });
+
+    it('takes equal values for one', () => {
+      const sent = cookie.read({ cookie: `${pair}; a=b; ${pair}` });
+      expect(sent).toMatchObject({ id: ID, isAmbiguous: false, others: [] });
+    });
+
+    it.each(['', 'x', `${ID}x`, '%', '%E0%A4%A', 's%3A', 's%3A.', `s%3A${ID}.${'A'.repeat(43)}`, '"'])(
+      'drops a value that holds no id: %j',
+      value => {
+        for (const header of [`${pair}; session_id=${value}`, `session_id=${value};${pair}`]) {
+          expect(cookie.read({ cookie: header })).toMatchObject({ id: ID, isAmbiguous: true, others: [] });
+          expect(cookie.readIds({ cookie: header }).map(sent => sent.id)).toEqual([ID]);
+        }
+      },
     );
-    expect(found).toBeGreaterThan(100);
+
+    it('gives of several ids the first four, in their order', () => {
+      const ids = Array.from({ length: 6 }, (_, serial) => `${serial}`.repeat(43));
+      const header = ['session_id=x', ...ids.map(pairOf), pairOf(ids[0]!)].join('; ');
+      const sent = cookie.read({ cookie: header })!;
+      expect([sent, ...sent.others].map(({ id }) => id)).toEqual(ids.slice(0, 4));
+      expect([sent, ...sent.others].map(({ key }) => key)).toEqual(ids.slice(0, 4).map(sessionKey));
+      expect(sent.isAmbiguous).toBe(true);
+      expect(cookie.readIds({ cookie: header }).map(sent => sent.id)).toEqual(ids.slice(0, 4));
+    });
+
+    it('binds to each id as it came', () => {
+      const sent = cookie.read({ cookie: `${pair}; ${pairOf(OTHER)}` })!;
+      for (const one of [sent, ...sent.others]) {
+        const bound = cookie.bind(one.id, EXPIRES_AT, true, {}, one);
+        expect(bound).toBe(cookie.bind(one.id, EXPIRES_AT, true, {}));
+      }
+      expect(cookie.bind(OTHER, EXPIRES_AT, true, {}, sent)).toBe(cookie.bind(OTHER, EXPIRES_AT, true, {}));
+    });
+
+    it('takes twice the time for twice the header, whatever values are in it', () => {
+      const headerOf = (length: number) => {
+        const pairs: string[] = [];
+        for (let size = 0; size < length; size += pairs.at(-1)!.length + 1) {
+          pairs.push(`${pairOf(`${pairs.length}`.padStart(43, 'x')).slice(0, -1)}!`); // none is right
+        }
+        return pairs.join(';');
+      };
+      const [short, long] = [headerOf(8192), headerOf(16_384)];
+      const time = (cookieHeader: string) => {
+        const started = performance.now();
+        expect(cookie.read({ cookie: cookieHeader })).toBeNull();
+        return performance.now() - started;
+      };
+      const best = (header: string) => Math.min(...Array.from({ length: 50 }, () => time(header)));
+      best(short);
+      expect(best(long)).toBeLessThan(3 * best(short));
+    });
+  },
+);
+
+describe('signatures', () => {
+  const [NEW, OLD] = ['a newer secret, long', 'an older secret, long'];
+  const rotated = cookieOf({ secret: [NEW, OLD] });
+  const pairBy = (secret: string | undefined, id = ID) =>
+    Cookie.parse(cookieOf({ secret }).bind(id, EXPIRES_AT, true, {}))!.cookieString();
+
+  it('of an old secret count, and are replaced', () => {
+    const sent = rotated.read({ cookie: pairBy(OLD) })!;
+    expect(sent.id).toBe(ID);
+    expect(rotated.bind(ID, EXPIRES_AT, true, {}, sent)).toMatch(`${pairBy(NEW)};`);
   });
 
-  it('takes no cookie that is there twice, in any form', () => {
-    for (const second of ['', 'x', ID, pair.slice('session_id='.length), '"']) {
-      expect(cookie.readId({ cookie: `${pair}; session_id=${second}` })).toBeNull();
-      expect(cookie.readId({ cookie: `session_id=${second};${pair}` })).toBeNull();
-    }
-    expect(cookie.readId({ cookie: pair })).toBe(ID);
+  it('of both secrets are one session', () => {
+    const sent = rotated.read({ cookie: `${pairBy(OLD)}; ${pairBy(NEW)}` });
+    expect(sent).toMatchObject({ id: ID, isAmbiguous: true, others: [] });
   });
 
-  it('is not confused by a nameless cookie whose value begins with the name', () => {
-    expect(cookie.readId({ cookie: `session_idX; ${pair}` })).toBe(ID);
+  it.each([
+    ["another's", pairBy('a third secret, as long')],
+    ['none', pairBy(undefined)],
+    ['of another id', pairBy(NEW).replace(ID, OTHER)],
+    ['a longer one', `${pairBy(NEW)}A`],
+    ['a shorter one', pairBy(NEW).slice(0, -1)],
+    ['escaped twice', pairBy(NEW).replaceAll('%', '%25')],
+    ['of what is no id', pairBy(NEW, 'short')],
+  ])('do not count: %s', (_, pair) => {
+    expect(rotated.read({ cookie: pair })).toBeNull();
+  });
+
+  it('count in any spelling', () => {
+    const value = decodeURIComponent(pairBy(NEW));
+    expect(rotated.read({ cookie: value })).toMatchObject({ id: ID, isAmbiguous: false });
   });
 });
 
@@ -126,12 +228,12 @@ it("generateId's own ids are read back, of any allowed shape, signed or not", ()
   const ids = fc.stringMatching(/^[A-Za-z0-9\-_.~]{16,256}$/);
   let serial = 0;
   const generateId = () => `0123456789abcdef${serial++}`;
-  for (const options of [{ generateId }, { generateId, secret: 'secret' }]) {
+  for (const options of [{ generateId }, { generateId, secret: 'a secret that is long' }]) {
     const cookie = cookieOf(options);
     fc.assert(
       fc.property(ids, id => {
         const set = Cookie.parse(cookie.bind(id, EXPIRES_AT, true, {}))!;
-        expect(cookie.readId({ cookie: set.cookieString() })).toBe(id);
+        expect(cookie.readIds({ cookie: set.cookieString() }).map(sent => sent.id)).toEqual([id]);
       }),
     );
   }
