@@ -9,7 +9,7 @@ import { inspect } from 'node:util';
 import type { SessionLockingMode } from '../options/session-options.js';
 import { OpenSession } from '../session/open-session.js';
 import type { Identify, SentId } from '../session/sequential-session.js';
-import { runInContext, type SessionContext } from '../session/session-context.js';
+import { callInContext, runInContext, type SessionContext } from '../session/session-context.js';
 import type { SessionRuntime } from '../session/session-runtime.js';
 import type { Session } from '../session/session.js';
 import { answerFailure } from './failure-answer.js';
@@ -160,6 +160,11 @@ export class RequestContext implements SessionContext, ResponseHandlers {
       this.running = result;
     }
     return result;
+  }
+
+  /** Calls a middleware of a module: only until its first await is it certain whose request is at work. */
+  enterMiddleware(run: () => unknown): unknown {
+    return callInContext(this, run);
   }
 
   /** @returns undefined if there is nothing to wait for */

@@ -139,9 +139,12 @@ export class RequestEntry {
     }
   };
 
-  private readonly enter: RouteEntry = (args, run, isRoute) => {
+  private readonly enter: RouteEntry = (args, run, kind) => {
     const context = findContext(args[0]) ?? findContext(args[1]);
-    return context ? context.enter(run, isRoute) : run();
+    if (!context) {
+      return run();
+    }
+    return kind === 'middleware' ? context.enterMiddleware(run) : context.enter(run, kind === 'route');
   };
 
   private init(req: IncomingMessage, res: ServerResponse, source: { protocol?: string }, next: Next): void {
