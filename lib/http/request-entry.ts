@@ -11,7 +11,8 @@ import {
   type RouteEntry,
 } from './nest-internals.js';
 import { replyHook } from './reply-hook.js';
-import { findContext, RequestContext, type FormerSessions } from './request-context.js';
+import { findContext } from './find-context.js';
+import { RequestContext, type FormerSessions } from './request-context.js';
 import { SessionCookie } from './session-cookie.js';
 
 type Next = (error?: unknown) => void;
@@ -133,7 +134,8 @@ export class RequestEntry {
   private readonly beforeHandler = (request: FastifyRequestLike, _reply: unknown, done: Next): void => {
     const work = findContext(request.raw)?.beforeRoute();
     if (work) {
-      work.then(() => done(), done);
+      const proceed = () => done();
+      work.then(proceed, done);
     } else {
       done();
     }
@@ -160,7 +162,8 @@ export class RequestEntry {
     }
     const context = new RequestContext(this.runtime, this.cookie, req, res, source, this.former);
     if (this.runtime.options.eager) {
-      context.readAhead().then(() => next(), next);
+      const proceed = () => next();
+      void context.readAhead().then(proceed);
     } else {
       next();
     }

@@ -198,6 +198,27 @@ export class OpenSession extends SequentialSession {
     }
   }
 
+  /** Stores what has changed, and frees the lock. */
+  private async storeNow(): Promise<void> {
+    const { name } = this.handle;
+    if (name === 'read' || name === 'unsure') {
+      // Also if the client has gone: the handler did its work.
+      await this.refresh(true, { waitMs: this.runtime.options.lockTimeoutMs });
+    }
+    this.throwIfEnded();
+    await (this.locked ? this.write(true) : this.create(false));
+  }
+
+  /** Whether there is something to store. */
+  private get mustStore(): boolean {
+    if (this.handle.name !== 'new') {
+      return this.values.isChanged(this.handle.record);
+    }
+    // Of what was destroyed or asked to expire, nothing is stored unasked.
+    const isWanted = this.runtime.options.saveUninitialized && !this.isCookieExpired && !this.isDestroyed;
+    return this.values.isFilled && (isWanted || !this.values.isEmpty);
+  }
+
   /** @returns undefined if there is nothing to wait for */
   private releaseUnchanged(isRepeated: boolean): Promise<void> | undefined {
     const { handle, runtime } = this;

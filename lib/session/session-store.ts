@@ -4,7 +4,7 @@ import { SessionContextException } from '../exceptions/session.exception.js';
 import type { SessionRecord } from '../storage/session-backend.js';
 import { ObservedPromise } from './observed-promise.js';
 import { OpenSession } from './open-session.js';
-import type { SentId } from './sequential-session.js';
+import type { SentId } from './session-identity.js';
 import { currentContext, runInContext, type SessionContext } from './session-context.js';
 import { sessionKey } from './session-id.js';
 import { SessionRuntime } from './session-runtime.js';
