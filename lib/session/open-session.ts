@@ -101,10 +101,16 @@ export class OpenSession extends SequentialSession {
       : this.queue.run(() => this.loadNow(readOnly));
   }
 
-  /** Runs a call of the application's. What it fails with, and nobody takes note of, is told by the commit. */
-  call<T>(operation: (session: this) => Promise<T>): ObservedPromise<T> {
+  /**
+   * Runs a call of the application's. What it fails with, and nobody takes note of, is told by the commit.
+   * @param isUse whether it has a session read that was not asked for yet
+   */
+  call<T>(operation: (session: this) => Promise<T>, isUse = true): ObservedPromise<T> {
     return this.queue.call(async () => {
       this.throwIfAnswered();
+      if (isUse && !this.loaded) {
+        await this.loadNow();
+      }
       return operation(this);
     });
   }
@@ -161,8 +167,9 @@ export class OpenSession extends SequentialSession {
     this.cancelWait?.();
   }
 
-  /** Clears the cookie; the record stays. */
+  /** Clears the cookie; the record stays. @throws SessionAnsweredException */
   expire(): void {
+    this.throwIfAnswered();
     this.isCookieExpired = true;
   }
 
