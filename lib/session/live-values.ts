@@ -18,7 +18,7 @@ export class LiveValues {
   timeout: number | undefined;
   /** Whether `live` holds the record's data; else the session was only read. */
   isFilled = false;
-  /** Whether the application may have changed something since the last look for changes. */
+  /** Whether the application may have changed something since the last commit: it may keep parts of the data. */
   isUsed = false;
   private view: { record: SessionRecord | undefined; data: Values } | undefined;
 
@@ -32,7 +32,6 @@ export class LiveValues {
       this.live = data;
     }
     this.isFilled = true;
-    this.isUsed = false;
     this.owner = record?.owner;
     this.timeout = record?.timeout;
   }

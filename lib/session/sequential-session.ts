@@ -147,7 +147,6 @@ export abstract class SequentialSession implements LockClient {
     } else {
       await this.create(keepsLock);
     }
-    this.values.isUsed = false;
   }
 
   async touchNow(): Promise<void> {
@@ -217,7 +216,6 @@ export abstract class SequentialSession implements LockClient {
   async releaseLockNow(): Promise<void> {
     if (this.locked) {
       await (this.values.isChanged(this.handle.record) ? this.write(true) : this.handle.release());
-      this.values.isUsed = false;
     }
   }
 
