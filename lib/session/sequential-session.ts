@@ -44,6 +44,8 @@ export abstract class SequentialSession implements LockClient {
   /** The client needs the cookie: its id is new, or it lives longer now. */
   protected isCookieDue = false;
   protected isCookieExpired = false;
+  /** What the application's wish failed with that this session, or its id, be gone, as long as it is not. */
+  protected notEnded: { error: unknown } | undefined;
   private readonly startedAt = Date.now();
   private currentId: string | undefined;
   private currentKey: string | undefined;
@@ -174,7 +176,8 @@ export abstract class SequentialSession implements LockClient {
     const id = runtime.options.generateId();
     if (handle.name === 'held') {
       const { timeout, createdAt } = handle.record!;
-      if (!(await handle.move(sessionKey(id), runtime.timeToLive(timeout, createdAt)))) {
+      const ttl = runtime.timeToLive(timeout, createdAt);
+      if (!(await this.ending(handle.move(sessionKey(id), ttl)))) {
         throw new Error('generateId returns ids that are taken; they must be random');
       }
       this.isCookieDue = true;
@@ -191,7 +194,7 @@ export abstract class SequentialSession implements LockClient {
 
   async destroyNow(): Promise<void> {
     if (this.isStored || this.handle.name === 'unsure') {
-      await this.handle.delete(this.key);
+      await this.ending(this.handle.delete(this.key));
     }
     this.forgetNow();
   }
@@ -246,6 +249,9 @@ export abstract class SequentialSession implements LockClient {
 
   /** Whether there is something to store. */
   protected get mustStore(): boolean {
+    if (this.handle.name === 'unsure') {
+      return this.values.isFilled; // it may be stored, or not
+    }
     if (this.handle.name !== 'new') {
       return this.values.isChanged(this.handle.record);
     }
@@ -301,7 +307,7 @@ export abstract class SequentialSession implements LockClient {
   /** Takes the lock, or reads again without it; what this request changed since it read before stays. */
   private async refresh(lock: boolean, wait = this.wait()): Promise<void> {
     const { handle, values, runtime } = this;
-    const before = handle.record;
+    const { record: before, written } = handle;
     await (lock ? handle.acquire(this.key, wait, this.locking !== 'explicit') : handle.read(this.key));
     this.throwIfEnded();
     const { record } = handle;
@@ -311,7 +317,19 @@ export abstract class SequentialSession implements LockClient {
       throw new SessionDestroyedException();
     }
     if (record && fresh && values.isFilled) {
-      values.merge(before, record, fresh);
+      // What a save of this request has stored, though it failed, is no change of another's.
+      values.merge(record.data === written ? record : before, record, fresh);
+    }
+  }
+
+  private async ending<T>(work: Promise<T>): Promise<T> {
+    try {
+      const result = await work;
+      this.notEnded = undefined;
+      return result;
+    } catch (error) {
+      this.notEnded = this.handle.endedBy ? undefined : { error };
+      throw error;
     }
   }
 
