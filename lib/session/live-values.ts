@@ -20,7 +20,7 @@ export class LiveValues {
   timeout: number | undefined;
   /** Whether `live` holds the record's data; else the session was only read. */
   isFilled = false;
-  /** Whether the application may have changed something since the last look for changes. */
+  /** Whether the application may have changed something since the last commit: it may keep parts of the data. */
   isUsed = false;
   /** What `live` was when it was filled. A copy takes a fifth of the time of reading the text again: 3 µs a KiB. */
   private base: { record: SessionRecord | undefined; data: Values | undefined } | undefined;
@@ -36,7 +36,6 @@ export class LiveValues {
       this.live = data;
     }
     this.isFilled = true;
-    this.isUsed = false;
     this.base = { record, data: this.isPlain(record) ? copyOfPlain(data) : undefined };
     this.owner = record?.owner;
     this.timeout = record?.timeout;

@@ -31,6 +31,8 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
   /** The client needs the cookie: its id is new, or it lives longer now. */
   protected isCookieDue = false;
   protected isCookieExpired = false;
+  /** What the application's wish failed with that this session, or its id, be gone, as long as it is not. */
+  protected notEnded: { error: unknown } | undefined;
   private readonly startedAt = Date.now();
 
   /** @param sent the id that the client sent; null for a cookie that holds none that is well-formed */
@@ -110,7 +112,6 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
     } else {
       await this.create(keepsLock);
     }
-    this.values.isUsed = false;
   }
 
   async touchNow(): Promise<void> {
@@ -139,7 +140,8 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
     const id = runtime.options.generateId();
     if (handle.name === 'held') {
       const { timeout, createdAt } = handle.record!;
-      if (!(await handle.move(sessionKey(id), runtime.timeToLive(timeout, createdAt)))) {
+      const ttl = runtime.timeToLive(timeout, createdAt);
+      if (!(await this.ending(handle.move(sessionKey(id), ttl)))) {
         throw new Error('generateId returns ids that are taken; they must be random');
       }
       this.isCookieDue = true;
@@ -153,7 +155,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
 
   async destroyNow(): Promise<void> {
     if (this.isStored || this.handle.name === 'unsure') {
-      await this.handle.delete(this.key);
+      await this.ending(this.handle.delete(this.key));
     }
     this.forgetNow();
   }
@@ -178,7 +180,6 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
   async releaseLockNow(): Promise<void> {
     if (this.locked) {
       await (this.values.isChanged(this.handle.record) ? this.write(true) : this.handle.release());
-      this.values.isUsed = false;
     }
   }
 
@@ -242,7 +243,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
   /** Takes the lock, or reads again without it; what this request changed since it read before stays. */
   protected async refresh(lock: boolean, wait = this.wait()): Promise<void> {
     const { handle, values } = this;
-    const before = handle.record;
+    const { record: before, written } = handle;
     await (lock ? handle.acquire(this.key, wait, this.locking !== 'explicit') : handle.read(this.key));
     this.throwIfEnded();
     const { record } = handle;
@@ -252,7 +253,19 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
       throw new SessionDestroyedException();
     }
     if (record && fresh && values.isFilled) {
-      values.merge(before, record, fresh);
+      // What a save of this request has stored, though it failed, is no change of another's.
+      values.merge(record.data === written ? record : before, record, fresh);
+    }
+  }
+
+  private async ending<T>(work: Promise<T>): Promise<T> {
+    try {
+      const result = await work;
+      this.notEnded = undefined;
+      return result;
+    } catch (error) {
+      this.notEnded = this.handle.endedBy ? undefined : { error };
+      throw error;
     }
   }
 
