@@ -12,12 +12,15 @@ import { Socket } from 'node:net';
 export const GUARDS_METADATA = '__guards__';
 export const ROUTE_ARGS_METADATA = '__routeArguments__';
 export const SSE_METADATA = '__sse__';
+const FIELD_RESOLVER_METADATA = 'graphql:resolve_property';
 
 /** Stands for the headers of an answer that waits. */
 const PARKED = 'waiting for the session';
 
 type Handler = (...args: any[]) => unknown;
 type Adapter = HttpServer & Record<string, Handler>;
+
+const enteredFields = new WeakSet<Handler>();
 
 /** The methods of an adapter that Nest registers routes with. `use` is what it takes for a verb that it does not know. */
 const VERBS = [
@@ -123,6 +126,26 @@ export function enterResolvers(creator: ExternalContextCreator, entry: RouteEntr
   };
 }
 
+/**
+ * Field resolvers without parameter decorators: Nest gives them to GraphQL as they are. Called before it looks for them;
+ * a class that several applications have is wrapped once, as the entry goes by the request.
+ */
+export function enterPlainFieldResolvers(prototype: object, names: string[], entry: RouteEntry): void {
+  for (const name of names) {
+    const method = (prototype as Record<string, Handler>)[name]!;
+    const isPlainField =
+      Reflect.hasMetadata(FIELD_RESOLVER_METADATA, method) &&
+      !Reflect.hasMetadata(ROUTE_ARGS_METADATA, prototype.constructor, name);
+    if (isPlainField && !enteredFields.has(method)) {
+      const wrapped = describeAs(method, function (this: unknown, ...params: unknown[]) {
+        return entry([params[2]], () => method.apply(this, params), true);
+      });
+      enteredFields.add(wrapped);
+      Object.defineProperty(prototype, name, { value: wrapped, writable: true, configurable: true });
+    }
+  }
+}
+
 /** The request, or the context of a GraphQL request, that a handler, guard or interceptor is called for. */
 export function requestOf(context: ExecutionContext): unknown {
   switch (context.getType<string>()) {
@@ -184,6 +207,10 @@ function wrap(handler: Handler, entry: RouteEntry, isRoute: boolean): Handler {
   const wrapped: Handler = isErrorHandler
     ? (error, req, res, next) => entry([error, req], () => handler(error, req, res, next), isRoute)
     : (...args) => entry(args, () => handler(...args), isRoute);
+  return describeAs(handler, wrapped);
+}
+
+function describeAs(handler: Handler, wrapped: Handler): Handler {
   for (const key of Reflect.getMetadataKeys(handler)) {
     Reflect.defineMetadata(key, Reflect.getMetadata(key, handler), wrapped);
   }

@@ -18,4 +18,8 @@ const storage = new AsyncLocalStorage<SessionContext>();
 
 export const runInContext = <T>(context: SessionContext, run: () => T): T => storage.run(context, run);
 
+/** What is current may be another request's: what has no context of its own runs in none. */
+export const runWithoutContext = <T>(run: () => T): T =>
+  storage.getStore() === undefined ? run() : storage.run(undefined as never, run);
+
 export const currentContext = (): SessionContext | undefined => storage.getStore();
