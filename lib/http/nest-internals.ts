@@ -158,32 +158,40 @@ export function requestOf(context: ExecutionContext): unknown {
   }
 }
 
+/** Where Node.js keeps what an answer tells of itself; with HTTP/2, it is the stream that knows of the headers. */
+type AnswerFields = ServerResponse & { _header: string | null; finished: boolean };
+type Http2Response = ServerResponse & { stream?: object };
+
 /**
- * Makes an answer behave as if its headers, or all of it, had been sent: as Node.js itself looks at these two fields, a
- * late status, header or second end does what it does without a session.
+ * Makes an answer behave as if its headers, or all of it, had been sent: as Node.js itself looks at these fields, a late
+ * status, header or second end does what it does without a session.
  */
 export function park(res: ServerResponse, isEnded: boolean): void {
-  if ('_header' in res) {
-    const fields = res as { _header: string | null; finished: boolean };
+  if (isHttp1(res)) {
+    const fields = res as AnswerFields;
     fields._header ??= PARKED;
     fields.finished = isEnded;
   } else {
-    // An answer of HTTP/2
-    Object.defineProperty(res, 'headersSent', { value: true, configurable: true });
+    Object.defineProperty(headersOf(res), 'headersSent', { value: true, configurable: true });
     Object.defineProperty(res, 'writableEnded', { value: isEnded, configurable: true });
   }
 }
 
 export function unpark(res: ServerResponse): void {
-  if ('_header' in res) {
-    const fields = res as { _header: string | null; finished: boolean };
+  if (isHttp1(res)) {
+    const fields = res as AnswerFields;
     fields._header = fields._header === PARKED ? null : fields._header;
     fields.finished = false;
   } else {
-    Reflect.deleteProperty(res, 'headersSent');
+    Reflect.deleteProperty(headersOf(res), 'headersSent');
     Reflect.deleteProperty(res, 'writableEnded');
   }
 }
+
+/** HTTP/2 has a class of its own, and warns whoever looks at `statusMessage`. */
+export const isHttp1 = (res: object): boolean => res instanceof ServerResponse;
+
+const headersOf = (res: ServerResponse): object => (res as Http2Response).stream ?? res;
 
 /** Whether express-session or cookie-session is mounted in an Express application: each keeps `req.session` for itself. */
 export function hasExpressSession(app: unknown): boolean {
