@@ -95,6 +95,7 @@ export class SessionsModule
 
   configure(consumer: MiddlewareConsumer): void {
     loadForNestSession(this.modules);
+    this.entry.installOnFieldResolvers();
     this.entry.installBeforeMiddleware(consumer, this);
   }
 

@@ -12,12 +12,15 @@ import { Socket } from 'node:net';
 export const GUARDS_METADATA = '__guards__';
 export const ROUTE_ARGS_METADATA = '__routeArguments__';
 export const SSE_METADATA = '__sse__';
+const FIELD_RESOLVER_METADATA = 'graphql:resolve_property';
 
 /** Stands for the headers of an answer that waits. */
 const PARKED = 'waiting for the session';
 
 type Handler = (...args: any[]) => unknown;
 type Adapter = HttpServer & Record<string, Handler>;
+
+const enteredFields = new WeakSet<Handler>();
 
 /** The methods of an adapter that Nest registers routes with. `use` is what it takes for a verb that it does not know. */
 const VERBS = [
@@ -134,6 +137,26 @@ export function enterResolvers(creator: ExternalContextCreator, entry: RouteEntr
   };
 }
 
+/**
+ * Field resolvers without parameter decorators: Nest gives them to GraphQL as they are. Called before it looks for them;
+ * a class that several applications have is wrapped once, as the entry goes by the request.
+ */
+export function enterPlainFieldResolvers(prototype: object, names: string[], entry: RouteEntry): void {
+  for (const name of names) {
+    const method = (prototype as Record<string, Handler>)[name]!;
+    const isPlainField =
+      Reflect.hasMetadata(FIELD_RESOLVER_METADATA, method) &&
+      !Reflect.hasMetadata(ROUTE_ARGS_METADATA, prototype.constructor, name);
+    if (isPlainField && !enteredFields.has(method)) {
+      const wrapped = describeAs(method, function (this: unknown, ...params: unknown[]) {
+        return entry([params[2]], () => method.apply(this, params), 'route');
+      });
+      enteredFields.add(wrapped);
+      Object.defineProperty(prototype, name, { value: wrapped, writable: true, configurable: true });
+    }
+  }
+}
+
 /** The request, or the context of a GraphQL request, that a handler, guard or interceptor is called for. */
 export function requestOf(context: ExecutionContext): unknown {
   switch (context.getType<string>()) {
@@ -146,32 +169,40 @@ export function requestOf(context: ExecutionContext): unknown {
   }
 }
 
+/** Where Node.js keeps what an answer tells of itself; with HTTP/2, it is the stream that knows of the headers. */
+type AnswerFields = ServerResponse & { _header: string | null; finished: boolean };
+type Http2Response = ServerResponse & { stream?: object };
+
 /**
- * Makes an answer behave as if its headers, or all of it, had been sent: as Node.js itself looks at these two fields, a
- * late status, header or second end does what it does without a session.
+ * Makes an answer behave as if its headers, or all of it, had been sent: as Node.js itself looks at these fields, a late
+ * status, header or second end does what it does without a session.
  */
 export function park(res: ServerResponse, isEnded: boolean): void {
-  if ('_header' in res) {
-    const fields = res as { _header: string | null; finished: boolean };
+  if (isHttp1(res)) {
+    const fields = res as AnswerFields;
     fields._header ??= PARKED;
     fields.finished = isEnded;
   } else {
-    // An answer of HTTP/2
-    Object.defineProperty(res, 'headersSent', { value: true, configurable: true });
+    Object.defineProperty(headersOf(res), 'headersSent', { value: true, configurable: true });
     Object.defineProperty(res, 'writableEnded', { value: isEnded, configurable: true });
   }
 }
 
 export function unpark(res: ServerResponse): void {
-  if ('_header' in res) {
-    const fields = res as { _header: string | null; finished: boolean };
+  if (isHttp1(res)) {
+    const fields = res as AnswerFields;
     fields._header = fields._header === PARKED ? null : fields._header;
     fields.finished = false;
   } else {
-    Reflect.deleteProperty(res, 'headersSent');
+    Reflect.deleteProperty(headersOf(res), 'headersSent');
     Reflect.deleteProperty(res, 'writableEnded');
   }
 }
+
+/** HTTP/2 has a class of its own, and warns whoever looks at `statusMessage`. */
+export const isHttp1 = (res: object): boolean => res instanceof ServerResponse;
+
+const headersOf = (res: ServerResponse): object => (res as Http2Response).stream ?? res;
 
 /** Whether express-session or cookie-session is mounted in an Express application: each keeps `req.session` for itself. */
 export function hasExpressSession(app: unknown): boolean {
@@ -195,6 +226,10 @@ function wrap(handler: Handler, entry: RouteEntry, kind: EntryKind): Handler {
   const wrapped: Handler = isErrorHandler
     ? (error, req, res, next) => entry([error, req], () => handler(error, req, res, next), kind)
     : (...args) => entry(args, () => handler(...args), kind);
+  return describeAs(handler, wrapped);
+}
+
+function describeAs(handler: Handler, wrapped: Handler): Handler {
   for (const key of Reflect.getMetadataKeys(handler)) {
     Reflect.defineMetadata(key, Reflect.getMetadata(key, handler), wrapped);
   }

@@ -1,11 +1,13 @@
 import { Inject, Injectable, type HttpServer, type MiddlewareConsumer } from '@nestjs/common';
-import { ExternalContextCreator, HttpAdapterHost, ModulesContainer } from '@nestjs/core';
+import { ExternalContextCreator, HttpAdapterHost, MetadataScanner, ModulesContainer } from '@nestjs/core';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { runWithoutContext } from '../session/session-context.js';
 import { SessionRuntime } from '../session/session-runtime.js';
 import { excludeMatcher } from './exclude-matcher.js';
 import {
   beforeReply,
   checkInternals,
+  enterPlainFieldResolvers,
   enterResolvers,
   enterRoutes,
   type RouteEntry,
@@ -83,6 +85,19 @@ export class RequestEntry {
     }
   }
 
+  /** Resolvers that Nest does not call itself. Before GraphQL's module looks for resolvers. */
+  installOnFieldResolvers(): void {
+    const scanner = new MetadataScanner();
+    for (const { providers } of this.modules.values()) {
+      for (const { metatype } of providers.values()) {
+        const prototype: object | undefined = (metatype as { prototype?: object } | null)?.prototype;
+        if (prototype) {
+          enterPlainFieldResolvers(prototype, scanner.getAllMethodNames(prototype), this.enter);
+        }
+      }
+    }
+  }
+
   /** @throws Error if the application has routes, and none of them was seen when it was made */
   checkRoutes(): void {
     const hasRoutes = [...this.modules.values()].some(({ controllers }) => controllers.size > 0);
@@ -144,7 +159,7 @@ export class RequestEntry {
   private readonly enter: RouteEntry = (args, run, kind) => {
     const context = findContext(args[0]) ?? findContext(args[1]);
     if (!context) {
-      return run();
+      return runWithoutContext(run);
     }
     return kind === 'middleware' ? context.enterMiddleware(run) : context.enter(run, kind === 'route');
   };

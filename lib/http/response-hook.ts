@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import { park, unpark } from './nest-internals.js';
+import { isHttp1, park, unpark } from './nest-internals.js';
 
 /** What has to happen around a response; a promise is waited for, undefined is not. */
 export interface ResponseHandlers {
@@ -69,7 +69,9 @@ export class ResponseHook {
       }
     }
     res.statusCode = statusCode;
-    res.statusMessage = '';
+    if (isHttp1(res)) {
+      res.statusMessage = '';
+    }
     for (const [name, value] of Object.entries(headers)) {
       res.setHeader(name, value);
     }
@@ -146,11 +148,12 @@ export class ResponseHook {
 
   private wait(work: Promise<void>, onError: (error: unknown) => void): void {
     const wasSent = this.state === 'sent';
-    const { statusCode, statusMessage } = this.res;
+    const { res } = this;
+    const status = { statusCode: res.statusCode, ...(isHttp1(res) && { statusMessage: res.statusMessage }) };
     this.state = 'waiting';
     const resume = () => {
-      unpark(this.res);
-      Object.assign(this.res, { statusCode, statusMessage }); // what was set meanwhile came too late
+      unpark(res);
+      Object.assign(res, status); // what was set meanwhile came too late
     };
     work.then(
       () => {
@@ -175,16 +178,17 @@ export class ResponseHook {
 
   /** What is called while it waits. */
   private hold(method: Method, args: unknown[]): unknown {
-    if (!this.isEnded && (method === 'write' || method === 'end')) {
+    // After the end, too: who hooked the response before, as compression does, has yet to see the first one.
+    if (method === 'write' || method === 'end') {
       return this.enqueue(method, args);
     }
-    // There is no header yet that could be flushed; all else fails as it does after the headers, or after the end.
+    // There is no header yet that could be flushed; all else fails as it does after the headers.
     return method === 'flushHeaders' ? undefined : this.call(method, args);
   }
 
   private enqueue(method: Method, args: unknown[]): unknown {
     this.queue.push([method, args]);
-    this.isEnded = method === 'end';
+    this.isEnded ||= method === 'end';
     park(this.res, this.isEnded);
     return method === 'write' ? false : this.res;
   }
@@ -193,11 +197,12 @@ export class ResponseHook {
     const calls = this.queue.splice(0);
     let flowing: unknown;
     this.state = wasSent ? 'sent' : 'open';
+    this.isEnded = false;
     for (const [method, args] of calls) {
       const result =
         this.state === 'open'
           ? this.send(method, args)
-          : method === 'end'
+          : method === 'end' && !this.isEnded
             ? this.finish(args)
             : this.call(method, args);
       flowing = method === 'write' ? result : flowing;

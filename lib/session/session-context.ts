@@ -36,4 +36,8 @@ export function callInContext<T>(context: SessionContext, run: () => T): T {
   }
 }
 
+/** What is current may be another request's: what has no context of its own runs in none. */
+export const runWithoutContext = <T>(run: () => T): T =>
+  storage.getStore() === undefined ? run() : storage.run(undefined as never, run);
+
 export const currentContext = (): SessionContext | undefined => inHand ?? storage.getStore();
