@@ -17,6 +17,8 @@ export interface SentId {
 /** Says which session a request means, where that takes a look at a storage; null: none. */
 export type Identify = () => Promise<SentId | null>;
 
+/** The longest delay that a Node.js timer takes, in milliseconds: a longer one is none. */
+const MAX_TIMER = 2 ** 31 - 1;
 /** How often a new id that is taken already is drawn again; with random ids it never is. */
 const CREATE_TRIES = 3;
 
@@ -379,6 +381,6 @@ export abstract class SequentialSession implements LockClient {
   /** @param timeout seconds; default: the option's */
   private wait(timeout?: number): LockWait {
     const waitMs = timeout === undefined ? this.runtime.options.lockTimeoutMs : timeout * 1000;
-    return { waitMs, client: this };
+    return { waitMs: Math.min(waitMs, MAX_TIMER), client: this };
   }
 }
