@@ -271,6 +271,22 @@ export class ReadOnlySessionDict extends SessionDict {
     Object.preventExtensions(this);
   }
 
+  override get timeout(): number {
+    return this.#open.storedTimeout;
+  }
+
+  override set timeout(_minutes: number) {
+    this.refuseIfReadOnly();
+  }
+
+  override get owner(): string | undefined {
+    return this.#open.storedOwner;
+  }
+
+  override set owner(_owner: string | undefined) {
+    this.refuseIfReadOnly();
+  }
+
   override async load(): Promise<void> {
     // It is; loading it again would lock it.
   }
