@@ -4,7 +4,7 @@
  * needed; test/package/matrix.spec.ts runs them on every supported version.
  */
 import { createParamDecorator, UseGuards, type ExecutionContext, type HttpServer } from '@nestjs/common';
-import type { ExternalContextCreator } from '@nestjs/core';
+import type { ExternalContextCreator, ModulesContainer } from '@nestjs/core';
 import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 
@@ -121,6 +121,20 @@ export function enterResolvers(creator: ExternalContextCreator, entry: RouteEntr
     // A resolver's arguments are the root, the arguments, and the context.
     return (...params: unknown[]) => entry([params[2]], () => handler(...params), true);
   };
+}
+
+type Module = NonNullable<ReturnType<ModulesContainer['get']>>;
+
+/**
+ * Those whose `imports` name a module. Nest gives a global module to all others as well, but last, and its own first of
+ * the global ones. Without that order, all count: this is for the text of an error.
+ */
+export function importersOf(module: Module, modules: Iterable<Module>): Module[] {
+  return [...modules].filter(({ imports }) => {
+    const all = [...imports];
+    const globals = all.findIndex(({ metatype }) => metatype.name === 'InternalCoreModule');
+    return all.slice(0, globals < 0 ? all.length : globals).includes(module);
+  });
 }
 
 /** The request, or the context of a GraphQL request, that a handler, guard or interceptor is called for. */
