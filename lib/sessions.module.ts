@@ -15,6 +15,7 @@ import { ExpressMigration } from './compat/express-migration.js';
 import { loadForNestSession } from './compat/nest-session-param.js';
 import { requestSessionExtension } from './compat/request-session.js';
 import { requireContext } from './http/find-context.js';
+import { importersOf } from './http/nest-internals.js';
 import { RequestEntry } from './http/request-entry.js';
 import { SessionCookie } from './http/session-cookie.js';
 import { Session } from './http/session.decorator.js';
@@ -43,6 +44,8 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE } =
  */
 @Module({
   providers: [
+    // Takes the place of the options where the class is imported as it is, without forRoot().
+    { provide: MODULE_OPTIONS_TOKEN, useFactory: refuseWithoutOptions, inject: [ModulesContainer] },
     { provide: RESOLVED_OPTIONS, useFactory: resolveSessionOptions, inject: [MODULE_OPTIONS_TOKEN] },
     { provide: SESSION_BACKEND, useFactory: createBackend, inject: [RESOLVED_OPTIONS, ModuleRef] },
     {
@@ -109,13 +112,20 @@ export class SessionsModule
   }
 }
 
+function refuseWithoutOptions(modules: ModulesContainer): never {
+  refuseSecond(modules);
+  throw new Error(
+    'SessionsModule is imported as it is; import SessionsModule.forRoot(options) in AppModule, once for all modules',
+  );
+}
+
 /** @throws Error that names who imports it: two would each hold sessions of their own, and fight for the cookie */
 function refuseSecond(modules: ModulesContainer): void {
   const all = [...modules.values()];
   const own = all.filter(({ metatype }) => metatype === SessionsModule);
   if (own.length > 1) {
     const importers = own.map(module => {
-      const names = all.filter(({ imports }) => imports.has(module)).map(({ metatype }) => metatype.name);
+      const names = importersOf(module, all).map(({ metatype }) => metatype.name);
       return names.join(', ');
     });
     throw new Error(

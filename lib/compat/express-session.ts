@@ -83,10 +83,10 @@ class ExpressSessionHandler implements ProxyHandler<object> {
   readonly members: Record<string, Member> = {
     save: callback => this.run(callback, open => open.saveNow()),
     reload: callback => this.run(callback, open => open.reloadNow()),
-    regenerate: (keys, callback) =>
-      Array.isArray(keys)
-        ? this.run(callback, open => this.end(open, 'fresh', keys))
-        : this.run(keys, open => this.end(open, 'fresh')),
+    regenerate: (first, second) => {
+      const [keys, callback] = typeof first === 'function' ? [undefined, first] : [first, second];
+      return this.run(callback, open => this.end(open, 'fresh', Array.isArray(keys) ? keys : []));
+    },
     destroy: callback => this.run(callback, open => this.end(open, 'none')),
     touch: () => this.touch(),
     resetMaxAge: () => this.touch(),

@@ -4,7 +4,7 @@
  * needed; test/package/matrix.spec.ts runs them on every supported version.
  */
 import { createParamDecorator, UseGuards, type ExecutionContext, type HttpServer } from '@nestjs/common';
-import type { ExternalContextCreator } from '@nestjs/core';
+import type { ExternalContextCreator, ModulesContainer } from '@nestjs/core';
 import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 
@@ -155,6 +155,20 @@ export function enterPlainFieldResolvers(prototype: object, names: string[], ent
       Object.defineProperty(prototype, name, { value: wrapped, writable: true, configurable: true });
     }
   }
+}
+
+type Module = NonNullable<ReturnType<ModulesContainer['get']>>;
+
+/**
+ * Those whose `imports` name a module. Nest gives a global module to all others as well, but last, and its own first of
+ * the global ones. Without that order, all count: this is for the text of an error.
+ */
+export function importersOf(module: Module, modules: Iterable<Module>): Module[] {
+  return [...modules].filter(({ imports }) => {
+    const all = [...imports];
+    const globals = all.findIndex(({ metatype }) => metatype.name === 'InternalCoreModule');
+    return all.slice(0, globals < 0 ? all.length : globals).includes(module);
+  });
 }
 
 /** The request, or the context of a GraphQL request, that a handler, guard or interceptor is called for. */

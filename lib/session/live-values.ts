@@ -121,13 +121,20 @@ export class LiveValues {
     return record ? this.serializer.parse(record.data) : {};
   }
 
-  /** A serializer of the application's may keep less than it is given: then what it would give back counts. */
+  /**
+   * A serializer of the application's may keep less than it is given: then what it would give back counts. It may give
+   * back objects that only it can compare: they are the same if their texts are; texts that differ say nothing.
+   */
   private isSame(live: Values, stored: Values): boolean {
-    return (
-      isSameValue(live, stored) ||
-      (this.serializer !== jsonPlusSerializer &&
-        isSameValue(this.serializer.parse(this.serializer.stringify(live)), stored))
-    );
+    const { serializer } = this;
+    if (isSameValue(live, stored)) {
+      return true;
+    }
+    if (serializer === jsonPlusSerializer) {
+      return false;
+    }
+    const text = serializer.stringify(live);
+    return isSameValue(serializer.parse(text), stored) || text === serializer.stringify(stored);
   }
 }
 

@@ -78,6 +78,11 @@ export class OpenSession extends SequentialSession {
     return this.values.timeout ?? this.runtime.options.timeout;
   }
 
+  /** Minutes that the record names, whatever this request has set since. */
+  get storedTimeout(): number {
+    return this.handle.record?.timeout ?? this.runtime.options.timeout;
+  }
+
   get readOnlySession(): Session {
     return (this.readOnlyDict ??= new ReadOnlySessionDict(this));
   }

@@ -8,6 +8,8 @@ import { SessionIdentity, type Identify, type SentId } from './session-identity.
 import { sessionKey } from './session-id.js';
 import type { SessionRuntime } from './session-runtime.js';
 
+/** The longest delay that a Node.js timer takes, in milliseconds: a longer one is none. */
+const MAX_TIMER = 2 ** 31 - 1;
 /** How often a new id that is taken already is drawn again; with random ids it never is. */
 const CREATE_TRIES = 3;
 
@@ -310,6 +312,6 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
   /** @param timeout seconds; default: the option's */
   private wait(timeout?: number): LockWait {
     const waitMs = timeout === undefined ? this.runtime.options.lockTimeoutMs : timeout * 1000;
-    return { waitMs, client: this };
+    return { waitMs: Math.min(waitMs, MAX_TIMER), client: this };
   }
 }

@@ -82,6 +82,9 @@ export class SessionDict extends NoOtherProperties implements Session {
   }
 
   update(other: Values): this {
+    if (typeof other !== 'object' || other === null) {
+      throw new TypeError(`session.update(data) needs an object, not ${String(other)}`);
+    }
     const values = this.writable();
     for (const [key, value] of Object.entries(other)) {
       setValue(values, key, value);
@@ -218,7 +221,11 @@ export class SessionDict extends NoOtherProperties implements Session {
     this.#open.expire();
   }
 
-  acquireLock({ timeout }: { timeout?: number } = {}): Promise<void> {
+  acquireLock(options?: { timeout?: number }): Promise<void> {
+    const timeout = options?.timeout;
+    if (timeout !== undefined && !(typeof timeout === 'number' && timeout >= 0)) {
+      throw new RangeError(`session.acquireLock() takes timeout in seconds from 0, not ${String(timeout)}`);
+    }
     return this.#open.callLock(async open => {
       this.refuseIfReadOnly();
       await open.acquireLockNow(timeout);
@@ -230,6 +237,9 @@ export class SessionDict extends NoOtherProperties implements Session {
   }
 
   onIdChange(listener: SessionIdListener): () => void {
+    if (typeof listener !== 'function') {
+      throw new TypeError('session.onIdChange(listener) needs a function');
+    }
     return this.#open.onIdChange(listener);
   }
 
@@ -259,6 +269,22 @@ export class ReadOnlySessionDict extends SessionDict {
     super(open);
     this.#open = open;
     Object.preventExtensions(this);
+  }
+
+  override get timeout(): number {
+    return this.#open.storedTimeout;
+  }
+
+  override set timeout(_minutes: number) {
+    this.refuseIfReadOnly();
+  }
+
+  override get owner(): string | undefined {
+    return this.#open.storedOwner;
+  }
+
+  override set owner(_owner: string | undefined) {
+    this.refuseIfReadOnly();
   }
 
   override async load(): Promise<void> {
