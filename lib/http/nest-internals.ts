@@ -135,15 +135,31 @@ export function requestOf(context: ExecutionContext): unknown {
   }
 }
 
+/** Whether a parked answer has ended. */
+const ENDED = Symbol('ended');
+
+type Parked = ServerResponse & { _header: string | null; finished: boolean; [ENDED]?: boolean };
+
+/** A server that closes takes an answer with `finished` for sent, and cuts its connection: so that field stays true to facts. */
+const WRITABLE_ENDED: PropertyDescriptor = {
+  configurable: true,
+  get(this: Parked) {
+    return this.finished || this[ENDED] === true;
+  },
+};
+
 /**
- * Makes an answer behave as if its headers, or all of it, had been sent: as Node.js itself looks at these two fields, a
- * late status, header or second end does what it does without a session.
+ * Makes an answer behave as if its headers, or all of it, had been sent: as Node.js itself looks at the field, a late
+ * status or header does what it does without a session. For a late `write` or `end` there is `callParked`.
  */
 export function park(res: ServerResponse, isEnded: boolean): void {
   if ('_header' in res) {
-    const fields = res as { _header: string | null; finished: boolean };
-    fields._header ??= PARKED;
-    fields.finished = isEnded;
+    const parked = res as Parked;
+    parked._header ??= PARKED;
+    parked[ENDED] = isEnded;
+    if (isEnded) {
+      Object.defineProperty(res, 'writableEnded', WRITABLE_ENDED);
+    }
   } else {
     // An answer of HTTP/2
     Object.defineProperty(res, 'headersSent', { value: true, configurable: true });
@@ -153,12 +169,27 @@ export function park(res: ServerResponse, isEnded: boolean): void {
 
 export function unpark(res: ServerResponse): void {
   if ('_header' in res) {
-    const fields = res as { _header: string | null; finished: boolean };
-    fields._header = fields._header === PARKED ? null : fields._header;
-    fields.finished = false;
+    const parked = res as Parked;
+    parked._header = parked._header === PARKED ? null : parked._header;
+    parked[ENDED] = false;
   } else {
     Reflect.deleteProperty(res, 'headersSent');
     Reflect.deleteProperty(res, 'writableEnded');
+  }
+}
+
+/** Lets a method of Node.js' own do with a parked answer what it does with one that was sent. */
+export function callParked(res: ServerResponse, call: () => unknown): unknown {
+  if (!('_header' in res)) {
+    return call();
+  }
+  const parked = res as Parked;
+  const { finished } = parked;
+  parked.finished = finished || parked[ENDED] === true;
+  try {
+    return call();
+  } finally {
+    parked.finished = finished;
   }
 }
 

@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import { park, unpark } from './nest-internals.js';
+import { callParked, park, unpark } from './nest-internals.js';
 
 /** What has to happen around a response; a promise is waited for, undefined is not. */
 export interface ResponseHandlers {
@@ -179,7 +179,7 @@ export class ResponseHook {
       return this.enqueue(method, args);
     }
     // There is no header yet that could be flushed; all else fails as it does after the headers, or after the end.
-    return method === 'flushHeaders' ? undefined : this.call(method, args);
+    return method === 'flushHeaders' ? undefined : callParked(this.res, () => this.call(method, args));
   }
 
   private enqueue(method: Method, args: unknown[]): unknown {
