@@ -14,7 +14,7 @@ import { SessionCleanUpJob } from './cleanup/clean-up.job.js';
 import { ExpressMigration } from './compat/express-migration.js';
 import { loadForNestSession } from './compat/nest-session-param.js';
 import { requestSessionExtension } from './compat/request-session.js';
-import { requireContext } from './http/request-context.js';
+import { requireContext } from './http/find-context.js';
 import { RequestEntry } from './http/request-entry.js';
 import { SessionCookie } from './http/session-cookie.js';
 import { Session } from './http/session.decorator.js';

@@ -44,9 +44,9 @@ export class SessionCleanUpJob implements OnApplicationBootstrap, OnModuleDestro
   private run(): void {
     if (!this.isRunning) {
       this.isRunning = true;
-      const done = () => (this.isRunning = false);
+      const free = () => (this.isRunning = false);
       const sweep = this.runtime.backend.cleanUp(this.stopped.signal);
-      sweep.then(done, done);
+      sweep.then(free, free);
       this.runtime.background(sweep);
     }
   }

@@ -5,7 +5,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ExpressMigrationOptions } from '../options/session-options.js';
 import type { FormerSessions } from '../http/request-context.js';
-import type { SentId } from '../session/sequential-session.js';
+import type { SentId } from '../session/session-identity.js';
 import { sessionKey } from '../session/session-id.js';
 import type { SessionRuntime } from '../session/session-runtime.js';
 import { ExpressStoreClient } from '../storage/express-store/express-store-client.js';

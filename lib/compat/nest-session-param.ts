@@ -1,7 +1,7 @@
 import { Session as NestSession, type CanActivate, type Type } from '@nestjs/common';
 import { MetadataScanner, type ModulesContainer } from '@nestjs/core';
 import { GUARDS_METADATA, requestOf, ROUTE_ARGS_METADATA } from '../http/nest-internals.js';
-import { findContext } from '../http/request-context.js';
+import { findContext } from '../http/find-context.js';
 import { SessionRouteGuard } from '../http/session-route.guard.js';
 import { viewOf } from './request-session.js';
 

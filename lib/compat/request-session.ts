@@ -1,7 +1,8 @@
 import type { HttpServer } from '@nestjs/common';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { hasExpressSession } from '../http/nest-internals.js';
-import { findContext, type RequestContext } from '../http/request-context.js';
+import { findContext } from '../http/find-context.js';
+import type { RequestContext } from '../http/request-context.js';
 import type { HttpExtension } from '../http/request-entry.js';
 import { createExpressSession, type ExpressSession } from './express-session.js';
 

@@ -44,9 +44,11 @@ const VERBS = [
  * Runs a route's handler, with all guards, interceptors, pipes and filters in it. Nest gives no public way to see a
  * request where its route begins.
  * @param args the handler's; one of the first two is the request, or the context of a GraphQL request
- * @param isRoute false for the handlers of unknown paths and of errors
  */
-export type RouteEntry = (args: readonly unknown[], run: () => unknown, isRoute: boolean) => unknown;
+export type RouteEntry = (args: readonly unknown[], run: () => unknown, kind: EntryKind) => unknown;
+
+/** `answer`: the handlers of unknown paths and of errors. */
+export type EntryKind = 'middleware' | 'route' | 'answer';
 
 /** @throws Error where Nest has other names for its metadata, or Node.js other fields for an answer's state */
 export function checkInternals(): void {
@@ -93,7 +95,7 @@ export function enterRoutes(adapter: HttpServer, entry: RouteEntry): () => numbe
   if (adapter.getType?.() === 'fastify') {
     adapter.getInstance().addHook('onRoute', (route: { handler: Handler }) => {
       count++;
-      route.handler = wrap(route.handler, entry, true);
+      route.handler = wrap(route.handler, entry, 'route');
     });
   } else {
     for (const verb of VERBS.filter(name => typeof target[name] === 'function')) {
@@ -101,16 +103,25 @@ export function enterRoutes(adapter: HttpServer, entry: RouteEntry): () => numbe
       target[verb] = (...args: unknown[]) => {
         count += Number(args.length > 1);
         return register(
-          ...args.map(arg => (typeof arg === 'function' ? wrap(arg as Handler, entry, true) : arg)),
+          ...args.map(arg => (typeof arg === 'function' ? wrap(arg as Handler, entry, 'route') : arg)),
         );
       };
     }
   }
+  const makeFactory = target.createMiddlewareFactory!.bind(adapter);
+  target.createMiddlewareFactory = method => enterMiddleware(makeFactory(method), entry) as never;
   for (const name of ['setNotFoundHandler', 'setErrorHandler']) {
     const set = target[name]!.bind(adapter);
-    target[name] = (handler: Handler, ...rest: unknown[]) => set(wrap(handler, entry, false), ...rest);
+    target[name] = (handler: Handler, ...rest: unknown[]) => set(wrap(handler, entry, 'answer'), ...rest);
   }
   return () => count;
+}
+
+/** What mounts the middleware of modules; Fastify's adapter promises it. */
+function enterMiddleware(mount: unknown, entry: RouteEntry): unknown {
+  return mount instanceof Promise
+    ? mount.then(mounted => enterMiddleware(mounted, entry))
+    : (path: string, handler: Handler) => (mount as Handler)(path, wrap(handler, entry, 'middleware'));
 }
 
 /** Resolvers of GraphQL, and all else that is called through Nest's enhancers without being a route. */
@@ -119,7 +130,7 @@ export function enterResolvers(creator: ExternalContextCreator, entry: RouteEntr
   (creator as unknown as Record<string, Handler>).create = (...args) => {
     const handler = create(...args) as Handler;
     // A resolver's arguments are the root, the arguments, and the context.
-    return (...params: unknown[]) => entry([params[2]], () => handler(...params), true);
+    return (...params: unknown[]) => entry([params[2]], () => handler(...params), 'route');
   };
 }
 
@@ -210,11 +221,11 @@ function routerStack(app: unknown): { name?: string; handle?: unknown }[] {
 }
 
 /** Keeps what Nest and others read from a handler: its name, its properties, its metadata, the number of parameters. */
-function wrap(handler: Handler, entry: RouteEntry, isRoute: boolean): Handler {
+function wrap(handler: Handler, entry: RouteEntry, kind: EntryKind): Handler {
   const isErrorHandler = handler.length === 4; // which is how Express knows one
   const wrapped: Handler = isErrorHandler
-    ? (error, req, res, next) => entry([error, req], () => handler(error, req, res, next), isRoute)
-    : (...args) => entry(args, () => handler(...args), isRoute);
+    ? (error, req, res, next) => entry([error, req], () => handler(error, req, res, next), kind)
+    : (...args) => entry(args, () => handler(...args), kind);
   for (const key of Reflect.getMetadataKeys(handler)) {
     Reflect.defineMetadata(key, Reflect.getMetadata(key, handler), wrapped);
   }

@@ -1,5 +1,5 @@
 import { retryAfterOf } from '../exceptions/session.exception.js';
-import { findContext } from './request-context.js';
+import { findContext } from './find-context.js';
 
 /** Express' response or Fastify's reply: each knows its request. */
 interface ResponseLike {

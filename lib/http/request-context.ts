@@ -8,27 +8,15 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import type { SessionLockingMode } from '../options/session-options.js';
 import { OpenSession } from '../session/open-session.js';
-import type { Identify, SentId } from '../session/sequential-session.js';
-import { runInContext, type SessionContext } from '../session/session-context.js';
+import type { Identify, SentId } from '../session/session-identity.js';
+import { callInContext, runInContext, type SessionContext } from '../session/session-context.js';
 import type { SessionRuntime } from '../session/session-runtime.js';
 import type { Session } from '../session/session.js';
+import { attachContext } from './find-context.js';
 import { answerFailure } from './failure-answer.js';
 import { ResponseHook, type ResponseHandlers } from './response-hook.js';
 import { writeSessionHeaders } from './session-headers.js';
 import type { SentCookie, SessionCookie } from './session-cookie.js';
-
-const CONTEXT = Symbol('nest-sessions');
-
-interface RequestLike {
-  raw?: IncomingMessage;
-  [CONTEXT]?: RequestContext;
-}
-
-/** What GraphQL's servers pass to resolvers: Apollo's, and Mercurius'. */
-interface GraphqlContext {
-  req?: unknown;
-  reply?: { request?: unknown };
-}
 
 /** Sessions that another package began, and that are to go on here. */
 export interface FormerSessions {
@@ -36,33 +24,6 @@ export interface FormerSessions {
   find(headers: IncomingHttpHeaders): (() => Promise<SentId>) | undefined;
   /** The `Set-Cookie` that makes the client forget the old id. */
   clearCookie(): string;
-}
-
-/**
- * The context of an HTTP request, as `init` left it on the raw request.
- * @param request a raw one, a framework's wrapper with `raw`, or the context of a GraphQL request
- */
-export function findContext(request: unknown): RequestContext | undefined {
-  const { req, reply } = (request ?? {}) as GraphqlContext;
-  return contextOn(request) ?? contextOn(req ?? reply?.request);
-}
-
-function contextOn(request: unknown): RequestContext | undefined {
-  const { raw, [CONTEXT]: context } = (request ?? {}) as RequestLike;
-  return context ?? (raw as RequestLike | undefined)?.[CONTEXT];
-}
-
-/** @throws SessionContextException that says why there is none */
-export function requireContext(request: unknown): RequestContext {
-  const context = findContext(request);
-  if (!context) {
-    throw new SessionContextException(
-      'There is no session here: the request is no HTTP request, its path is in the option exclude, or ' +
-        'SessionsModule.forRoot() is missing in the imports of AppModule. (A durable provider outlives the request: ' +
-        'inject SessionStore there, and call current())',
-    );
-  }
-  return context;
 }
 
 /**
@@ -96,8 +57,7 @@ export class RequestContext implements SessionContext, ResponseHandlers {
     public source: { protocol?: string },
     private readonly former?: FormerSessions,
   ) {
-    // Not enumerable: what prints a request must not print other users' sessions.
-    Object.defineProperty(req, CONTEXT, { value: this });
+    attachContext(req, this);
   }
 
   [inspect.custom](): string {
@@ -160,6 +120,11 @@ export class RequestContext implements SessionContext, ResponseHandlers {
       this.running = result;
     }
     return result;
+  }
+
+  /** Calls a middleware of a module: only until its first await is it certain whose request is at work. */
+  enterMiddleware(run: () => unknown): unknown {
+    return callInContext(this, run);
   }
 
   /** @returns undefined if there is nothing to wait for */

@@ -11,7 +11,8 @@ import {
   type RouteEntry,
 } from './nest-internals.js';
 import { replyHook } from './reply-hook.js';
-import { findContext, RequestContext, type FormerSessions } from './request-context.js';
+import { findContext } from './find-context.js';
+import { RequestContext, type FormerSessions } from './request-context.js';
 import { SessionCookie } from './session-cookie.js';
 
 type Next = (error?: unknown) => void;
@@ -133,15 +134,19 @@ export class RequestEntry {
   private readonly beforeHandler = (request: FastifyRequestLike, _reply: unknown, done: Next): void => {
     const work = findContext(request.raw)?.beforeRoute();
     if (work) {
-      work.then(() => done(), done);
+      const proceed = () => done();
+      work.then(proceed, done);
     } else {
       done();
     }
   };
 
-  private readonly enter: RouteEntry = (args, run, isRoute) => {
+  private readonly enter: RouteEntry = (args, run, kind) => {
     const context = findContext(args[0]) ?? findContext(args[1]);
-    return context ? context.enter(run, isRoute) : run();
+    if (!context) {
+      return run();
+    }
+    return kind === 'middleware' ? context.enterMiddleware(run) : context.enter(run, kind === 'route');
   };
 
   private init(req: IncomingMessage, res: ServerResponse, source: { protocol?: string }, next: Next): void {
@@ -157,7 +162,8 @@ export class RequestEntry {
     }
     const context = new RequestContext(this.runtime, this.cookie, req, res, source, this.former);
     if (this.runtime.options.eager) {
-      context.readAhead().then(() => next(), next);
+      const proceed = () => next();
+      void context.readAhead().then(proceed);
     } else {
       next();
     }

@@ -8,7 +8,7 @@ import {
 import { Reflector } from '@nestjs/core';
 import type { SessionLockingMode } from '../options/session-options.js';
 import { GUARDS_METADATA, requestOf } from './nest-internals.js';
-import { findContext } from './request-context.js';
+import { findContext } from './find-context.js';
 
 const ROUTE = 'nest-sessions:route';
 type RouteSetting = SessionLockingMode | 'skip';

@@ -2,7 +2,7 @@ import { createParamDecorator, type ExecutionContext, type PipeTransform, type T
 import type { SessionKey } from '../session/session-data.js';
 import type { Session as SessionObject } from '../session/session.js';
 import { requestOf } from './nest-internals.js';
-import { requireContext } from './request-context.js';
+import { requireContext } from './find-context.js';
 
 export interface SessionParamOptions {
   /** Read without waiting for the lock; the session cannot be changed. Default false. */

@@ -2,7 +2,7 @@ import { Injectable, type CallHandler, type ExecutionContext, type NestIntercept
 import type { ServerResponse } from 'node:http';
 import { concatMap, takeLast, type Observable } from 'rxjs';
 import { requestOf, SSE_METADATA } from './nest-internals.js';
-import { findContext } from './request-context.js';
+import { findContext } from './find-context.js';
 
 /**
  * Stores the session once the handler is done, inside the interceptors around it, for those who want to handle a

@@ -106,6 +106,11 @@ export class LockManager {
     }
   }
 
+  /** As `fail`, for a lease that a record was to be created with: nobody waits for that. */
+  giveBack(key: string, lease: Lease): void {
+    this.retries.add(key, lease);
+  }
+
   /** Called once, last. */
   close(): void {
     this.retries.close();

@@ -36,49 +36,6 @@ function copyOfItems(items: unknown[]): unknown[] {
   return copy;
 }
 
-/** Whether JSON keeps all of `value`, and its text is that of `plain`, which `plainCopy` returned. */
-export function isSamePlain(value: object, plain: object): boolean {
-  if (Array.isArray(plain)) {
-    return isPlainArray(value) && areSameItems(value, plain);
-  }
-  if (!isPlainObject(value)) {
-    return false;
-  }
-  const keys = Object.keys(value);
-  const plainKeys = Object.keys(plain);
-  if (keys.length !== plainKeys.length) {
-    return false;
-  }
-  for (let index = 0; index < keys.length; index++) {
-    const key = keys[index]!;
-    if (key !== plainKeys[index] || !isSameValue((value as Properties)[key], (plain as Properties)[key])) {
-      return false;
-    }
-  }
-  return true;
-}
-
-function areSameItems(items: unknown[], plain: unknown[]): boolean {
-  if (items.length !== plain.length) {
-    return false;
-  }
-  for (let index = 0; index < plain.length; index++) {
-    if (!isSameValue(items[index], plain[index])) {
-      return false;
-    }
-  }
-  return true;
-}
-
-const isSameValue = (value: unknown, plain: unknown): boolean =>
-  value === plain
-    ? value !== 0 || !Object.is(value, -0)
-    : typeof value === 'object' &&
-      value !== null &&
-      typeof plain === 'object' &&
-      plain !== null &&
-      isSamePlain(value, plain);
-
 const NOT_PLAIN = Symbol('not plain');
 
 function copyPlain(value: unknown, depth: number): unknown {

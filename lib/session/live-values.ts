@@ -1,7 +1,9 @@
+import { SessionSizeException } from '../exceptions/session.exception.js';
 import { jsonPlusSerializer } from '../options/json-plus.serializer.js';
+import { copyOfPlain } from '../options/plain-json.js';
 import type { SessionSerializer } from '../options/session-options.js';
-import type { SessionRecord } from '../storage/session-backend.js';
-import { isSameValue } from './same-value.js';
+import type { SessionRecord, SessionWrite } from '../storage/session-backend.js';
+import { isSameValue } from '../options/same-value.js';
 
 export type Values = Record<string, unknown>;
 
@@ -18,21 +20,23 @@ export class LiveValues {
   timeout: number | undefined;
   /** Whether `live` holds the record's data; else the session was only read. */
   isFilled = false;
-  /** Whether the application may have changed something since the last look for changes. */
+  /** Whether the application may have changed something since the last commit: it may keep parts of the data. */
   isUsed = false;
+  /** What `live` was when it was filled. A copy takes a fifth of the time of reading the text again: 3 µs a KiB. */
+  private base: { record: SessionRecord | undefined; data: Values | undefined } | undefined;
   private view: { record: SessionRecord | undefined; data: Values } | undefined;
 
   constructor(private readonly serializer: SessionSerializer) {}
 
   /** Starts over with a record's data; changes are dropped. */
-  fill(data: Values, record?: SessionRecord): void {
+  start(data: Values, record?: SessionRecord): void {
     if (this.isFilled) {
       replace(this.live, data);
     } else {
       this.live = data;
     }
     this.isFilled = true;
-    this.isUsed = false;
+    this.base = { record, data: this.isPlain(record) ? copyOfPlain(data) : undefined };
     this.owner = record?.owner;
     this.timeout = record?.timeout;
   }
@@ -48,13 +52,13 @@ export class LiveValues {
       this.isFilled &&
       (this.owner !== record?.owner ||
         this.timeout !== record?.timeout ||
-        !this.isSame(this.live, this.parse(record)))
+        !this.isSame(this.live, this.baseOf(record)))
     );
   }
 
   /** Takes over what is stored by now; what the application changed since `before` stays. */
   merge(before: SessionRecord | undefined, now: SessionRecord, fresh: Values): void {
-    const old = this.parse(before);
+    const old = this.baseOf(before);
     const changed = Object.entries(this.live).filter(
       ([key, value]) => !Object.hasOwn(old, key) || !this.isSame({ [key]: value }, { [key]: old[key] }),
     );
@@ -70,16 +74,25 @@ export class LiveValues {
   /** @returns what undoes all changes that come after it */
   snapshot(): () => void {
     const { owner, timeout } = this;
-    const text = this.stringify();
+    const text = this.serializer.stringify(this.live);
     return () => {
       replace(this.live, this.serializer.parse(text));
       Object.assign(this, { owner, timeout });
     };
   }
 
-  /** @throws what the serializer throws at data that it cannot keep */
-  stringify(): string {
-    return this.serializer.stringify(this.live);
+  /**
+   * @param maxSize bytes
+   * @throws SessionSizeException, and what the serializer throws at data that it cannot keep
+   */
+  toWrite(maxSize: number): Pick<SessionWrite, 'data' | 'owner' | 'timeout'> {
+    const data = this.serializer.stringify(this.live);
+    // Three bytes a character at most: most data needs no count.
+    const size = data.length * 3 > maxSize ? Buffer.byteLength(data) : 0;
+    if (size > maxSize) {
+      throw new SessionSizeException(size, maxSize);
+    }
+    return { data, owner: this.owner, timeout: this.timeout };
   }
 
   /** The data as it is stored, frozen. */
@@ -93,6 +106,15 @@ export class LiveValues {
   /** What `frozen` gives until the record changes. */
   show(data: Values, record: SessionRecord | undefined): void {
     this.view = { record, data: deepFreeze(data) };
+  }
+
+  private baseOf(record: SessionRecord | undefined): Values {
+    return (this.base?.record === record ? this.base?.data : undefined) ?? this.parse(record);
+  }
+
+  /** Whether the record's text says all that its data is. */
+  private isPlain(record: SessionRecord | undefined): boolean {
+    return record !== undefined && this.serializer === jsonPlusSerializer && !record.data.includes('"$type"');
   }
 
   private parse(record: SessionRecord | undefined): Values {

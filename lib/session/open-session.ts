@@ -15,6 +15,13 @@ import type { Session } from './session.js';
 /** What the response has to do about the cookie. */
 export type CookieChange = 'none' | 'set' | 'clear';
 
+/** A call that only takes the lock. */
+interface LockCall {
+  promise?: ObservedPromise<void>;
+  /** A commit came, and nobody waits for this. */
+  isCancelled: boolean;
+}
+
 /** See the table of states in docs/ARCHITECTURE.md. */
 export type OpenSessionState = RecordState['name'] | 'answered';
 
@@ -30,8 +37,10 @@ export class OpenSession extends SequentialSession {
 
   private readonly queue = new OperationQueue();
   private readOnlyDict: Session | undefined;
-  /** The last call that only takes the lock. */
-  private lockCall: ObservedPromise<void> | undefined;
+  /** The calls that only take the lock, as long as they are not done. */
+  private lockCalls: Set<LockCall> | undefined;
+  /** The one of them that runs. */
+  private takingLock: LockCall | undefined;
   private whyGivenUp: Error | undefined;
   private hasFailed = false;
   private isAnswered = false;
@@ -39,7 +48,11 @@ export class OpenSession extends SequentialSession {
 
   /** Why nothing is waited for any more. Made when it is asked for: an exception takes 4 % of a request's time. */
   get givenUp(): Error | undefined {
-    return this.isAnswered ? new SessionAnsweredException(this.answeredBy) : this.whyGivenUp;
+    return this.isAnswered
+      ? new SessionAnsweredException(this.answeredBy)
+      : this.takingLock?.isCancelled
+        ? new SessionLockTimeoutException()
+        : this.whyGivenUp;
   }
 
   get state(): OpenSessionState {
@@ -101,17 +114,34 @@ export class OpenSession extends SequentialSession {
       : this.queue.run(() => this.loadNow(readOnly));
   }
 
-  /** Runs a call of the application's. What it fails with, and nobody takes note of, is told by the commit. */
-  call<T>(operation: (session: this) => Promise<T>): ObservedPromise<T> {
+  /**
+   * Runs a call of the application's. What it fails with, and nobody takes note of, is told by the commit.
+   * @param isUse whether it has a session read that was not asked for yet
+   */
+  call<T>(operation: (session: this) => Promise<T>, isUse = true): ObservedPromise<T> {
     return this.queue.call(async () => {
       this.throwIfAnswered();
+      if (isUse && !this.loaded) {
+        await this.loadNow();
+      }
       return operation(this);
     });
   }
 
-  /** As `call`, for what only takes the lock: a commit ends its wait, if nobody waits for it. */
+  /** As `call`, for what only takes the lock: a commit ends it, if nobody waits for it. */
   callLock(operation: (session: this) => Promise<void>): ObservedPromise<void> {
-    return (this.lockCall = this.call(operation));
+    const lockCall: LockCall = { isCancelled: false };
+    const lockCalls = (this.lockCalls ??= new Set());
+    lockCalls.add(lockCall);
+    return (lockCall.promise = this.call(async () => {
+      this.takingLock = lockCall;
+      try {
+        await operation(this);
+      } finally {
+        this.takingLock = undefined;
+        lockCalls.delete(lockCall);
+      }
+    }));
   }
 
   /**
@@ -123,25 +153,22 @@ export class OpenSession extends SequentialSession {
    * @returns undefined if there is nothing to wait for
    */
   commit({ drop = false, recheck = false } = {}): Promise<void> | undefined {
-    const isDone = this.isCommitted && !this.values.isUsed && !recheck && !this.locked;
+    const isDone =
+      this.isCommitted && !this.values.isUsed && !recheck && !this.locked && this.notEnded === undefined;
     if (this.hasFailed || (this.queue.isIdle && !this.queue.hasUnheardFailure && (isDone || !this.loaded))) {
       return undefined;
     }
-    if (this.cancelWait) {
-      if (!this.loaded) {
-        return undefined; // somebody waits to begin: nothing has been done yet
-      }
-      if (this.lockCall && (drop || !this.lockCall.isObserved)) {
-        this.giveUp(new SessionLockTimeoutException());
-        this.giveUp(undefined);
-      }
+    if (this.cancelWait && !this.loaded) {
+      return undefined; // somebody waits to begin: nothing has been done yet
     }
+    this.cancelLockCalls(drop);
     return this.queue.runIfNeeded(() => this.commitNow(drop, recheck));
   }
 
   /** The client has gone: whoever still waits for the lock stops waiting. */
   close(): void {
-    this.giveUp(new SessionRequestClosedException());
+    this.whyGivenUp = new SessionRequestClosedException();
+    this.cancelWait?.();
   }
 
   /** Frees the lock without storing or touching anything. */
@@ -159,10 +186,14 @@ export class OpenSession extends SequentialSession {
     this.isAnswered = true;
     this.answeredBy = end;
     this.cancelWait?.();
+    if (this.locked || !this.queue.isIdle) {
+      this.abandon(); // what was locked after the commit
+    }
   }
 
-  /** Clears the cookie; the record stays. */
+  /** Clears the cookie; the record stays. @throws SessionAnsweredException */
   expire(): void {
+    this.throwIfAnswered();
     this.isCookieExpired = true;
   }
 
@@ -191,6 +222,9 @@ export class OpenSession extends SequentialSession {
     try {
       if (!drop) {
         this.queue.throwUnheard(); // a failed answer tells enough
+        if (this.notEnded) {
+          throw this.notEnded.error;
+        }
       }
       const work =
         !drop && mayHaveChanged && this.mustStore ? this.storeNow() : this.releaseUnchanged(isRepeated);
@@ -198,6 +232,30 @@ export class OpenSession extends SequentialSession {
     } catch (error) {
       return Promise.reject(error).catch(reason => this.fail(reason));
     }
+  }
+
+  /** Stores what has changed, and frees the lock. */
+  private async storeNow(): Promise<void> {
+    const { name } = this.handle;
+    if (name === 'read' || name === 'unsure') {
+      // Also if the client has gone: the handler did its work.
+      await this.refresh(true, { waitMs: this.runtime.options.lockTimeoutMs });
+    }
+    this.throwIfEnded();
+    await (this.locked ? this.write(true) : this.create(false));
+  }
+
+  /** Whether there is something to store. */
+  private get mustStore(): boolean {
+    if (this.handle.name === 'unsure') {
+      return this.values.isFilled; // it may be stored, or not
+    }
+    if (this.handle.name !== 'new') {
+      return this.values.isChanged(this.handle.record);
+    }
+    // Of what was destroyed or asked to expire, nothing is stored unasked.
+    const isWanted = this.runtime.options.saveUninitialized && !this.isCookieExpired && !this.isDestroyed;
+    return this.values.isFilled && (isWanted || !this.values.isEmpty);
   }
 
   /** @returns undefined if there is nothing to wait for */
@@ -235,9 +293,17 @@ export class OpenSession extends SequentialSession {
     throw error;
   }
 
-  private giveUp(why: Error | undefined): void {
-    this.whyGivenUp = why;
-    this.cancelWait?.();
+  /** Those that nobody waits for: if the changes need the lock, the commit takes it. So it is no failure to tell. */
+  private cancelLockCalls(all: boolean): void {
+    for (const lockCall of this.lockCalls ?? []) {
+      if (all || !lockCall.promise!.isObserved) {
+        lockCall.promise!.isObserved = true;
+        lockCall.isCancelled = true;
+      }
+    }
+    if (this.takingLock?.isCancelled) {
+      this.cancelWait?.();
+    }
   }
 
   private throwIfAnswered(): void {

@@ -57,11 +57,11 @@ export class OperationQueue {
 
   private follow(work: Promise<unknown>): void {
     this.tail = work;
-    const done = () => {
+    const leave = () => {
       if (this.tail === work) {
         this.tail = undefined;
       }
     };
-    work.then(done, done);
+    work.then(leave, leave);
   }
 }

@@ -46,6 +46,11 @@ export class RecordHandle {
     return state.name === 'held' ? state.lock.record : 'record' in state ? state.record : undefined;
   }
 
+  /** What a write of this request that failed may have stored. */
+  get written(): string | undefined {
+    return this.state.name === 'unsure' ? this.state.written : undefined;
+  }
+
   /** Why changes cannot be stored any more. */
   get endedBy(): Error | undefined {
     return this.state.name === 'ended' ? this.state.reason : undefined;
@@ -99,6 +104,9 @@ export class RecordHandle {
         return false;
       }
     } catch (error) {
+      if (lease) {
+        locks.giveBack(key, lease);
+      }
       this.state = { name: 'unsure', record: undefined, written: write.data };
       throw error;
     }
@@ -169,8 +177,14 @@ export class RecordHandle {
     const { data, owner, timeout, createdAt } = old.record;
     const write = { data, owner, timeout, createdAt, ttl };
     const lease = locks.newLease();
-    if (!(await backend.create(key, write, lease))) {
-      return false;
+    try {
+      if (!(await backend.create(key, write, lease))) {
+        return false;
+      }
+    } catch (error) {
+      // There may be a second one now, under an id that nobody will ever know.
+      this.runtime.background(backend.delete(key).catch(() => locks.giveBack(key, lease)));
+      throw error;
     }
     const moved = locks.adopt(key, lease, toRecord(write));
     let removed: boolean;

@@ -1,21 +1,12 @@
-import { SessionDestroyedException, SessionSizeException } from '../exceptions/session.exception.js';
+import { SessionDestroyedException } from '../exceptions/session.exception.js';
 import type { LockClient, LockWait } from '../locking/key-queue.js';
 import type { SessionLockingMode } from '../options/session-options.js';
 import type { SessionRecord, SessionWrite } from '../storage/session-backend.js';
-import { LiveValues } from './live-values.js';
+import { LiveValues, type Values } from './live-values.js';
 import { RecordHandle } from './record-handle.js';
+import { SessionIdentity, type Identify, type SentId } from './session-identity.js';
 import { sessionKey } from './session-id.js';
 import type { SessionRuntime } from './session-runtime.js';
-import type { SessionIdListener } from './session.js';
-
-/** A session id that came with a request, and what storages know it by. */
-export interface SentId {
-  readonly id: string;
-  readonly key: string;
-}
-
-/** Says which session a request means, where that takes a look at a storage; null: none. */
-export type Identify = () => Promise<SentId | null>;
 
 /** How often a new id that is taken already is drawn again; with random ids it never is. */
 const CREATE_TRIES = 3;
@@ -25,16 +16,12 @@ const CREATE_TRIES = 3;
  * and nowhere else: the values that the application holds, and the record and its lock. `OpenSession` puts the
  * operations in order.
  */
-export abstract class SequentialSession implements LockClient {
+export abstract class SequentialSession extends SessionIdentity implements LockClient {
   readonly values: LiveValues;
-  originalId: string | undefined;
   /** May be set per route before the first use. */
   locking: SessionLockingMode;
   /** Whether a use may wait for the lock: not before the route is entered, nor once the answer has begun. */
   mayLock = true;
-  missing = false;
-  isNew = true;
-  regenerated = false;
   abstract readonly givenUp: Error | undefined;
   cancelWait: (() => void) | undefined;
 
@@ -44,10 +31,9 @@ export abstract class SequentialSession implements LockClient {
   /** The client needs the cookie: its id is new, or it lives longer now. */
   protected isCookieDue = false;
   protected isCookieExpired = false;
+  /** What the application's wish failed with that this session, or its id, be gone, as long as it is not. */
+  protected notEnded: { error: unknown } | undefined;
   private readonly startedAt = Date.now();
-  private currentId: string | undefined;
-  private currentKey: string | undefined;
-  private idListeners: Set<SessionIdListener> | undefined;
 
   /** @param sent the id that the client sent; null for a cookie that holds none that is well-formed */
   constructor(
@@ -55,21 +41,10 @@ export abstract class SequentialSession implements LockClient {
     sent?: SentId | null,
     private readonly identify?: Identify,
   ) {
+    super(runtime.options.generateId, sent);
     this.handle = new RecordHandle(runtime);
     this.values = new LiveValues(runtime.options.serializer);
     this.locking = runtime.options.locking;
-    this.adoptSent(sent);
-  }
-
-  get id(): string {
-    if (this.currentId === undefined) {
-      this.setId(this.runtime.options.generateId());
-    }
-    return this.currentId!;
-  }
-
-  get key(): string {
-    return this.currentKey ?? (this.setId(this.id), this.currentKey!);
   }
 
   get createdAt(): number {
@@ -78,12 +53,6 @@ export abstract class SequentialSession implements LockClient {
 
   get expiresAt(): number {
     return this.handle.record?.expiresAt ?? Date.now() + this.ttl();
-  }
-
-  onIdChange(listener: SessionIdListener): () => void {
-    const listeners = (this.idListeners ??= new Set());
-    listeners.add(listener);
-    return () => listeners.delete(listener);
   }
 
   /** Whether `loadNow` has nothing left to do. */
@@ -105,8 +74,7 @@ export abstract class SequentialSession implements LockClient {
     }
     if (!readOnly) {
       if (!values.isFilled) {
-        const { record } = handle;
-        values.fill((record && this.runtime.parse(this.key, record)) ?? {}, record);
+        values.start(this.parse() ?? {}, this.record);
       }
       if (handle.name === 'read' && this.locks) {
         await this.refresh(true);
@@ -118,20 +86,17 @@ export abstract class SequentialSession implements LockClient {
     const { handle, values } = this;
     this.throwIfEnded();
     if (handle.name === 'new') {
-      values.fill({});
+      values.start({});
       return;
     }
     // A read does not wait for the lock: this request may have it.
-    await (handle.name === 'unsure' && this.locks
-      ? handle.acquire(this.key, this.wait(), true)
-      : handle.read(this.key));
+    await (handle.name === 'unsure' ? this.refresh(this.locks) : handle.read(this.key));
     this.throwIfEnded();
-    const { record } = handle;
-    const data = record && this.runtime.parse(this.key, record);
-    if (record && !data) {
+    const data = this.parse();
+    if (this.record && !data) {
       throw new SessionDestroyedException();
     }
-    values.fill(data ?? {}, record);
+    values.start(data ?? {}, this.record);
   }
 
   /** Stores what there is, also if nothing has changed: who calls it wants it stored. */
@@ -147,7 +112,6 @@ export abstract class SequentialSession implements LockClient {
     } else {
       await this.create(keepsLock);
     }
-    this.values.isUsed = false;
   }
 
   async touchNow(): Promise<void> {
@@ -166,33 +130,32 @@ export abstract class SequentialSession implements LockClient {
   async regenerateNow(): Promise<void> {
     const { handle, runtime } = this;
     const keepsLock = this.locked || this.locks;
-    this.beginIfEndedWhileWaiting();
+    if (handle.endedBy && !this.isStored) {
+      handle.forget(); // a log-in that waited for a session which ended meanwhile begins anew
+    }
     if (handle.name === 'read' || handle.name === 'unsure') {
       await this.refresh(true);
     }
     this.throwIfEnded();
-    const previousId = this.id;
     const id = runtime.options.generateId();
     if (handle.name === 'held') {
       const { timeout, createdAt } = handle.record!;
-      if (!(await handle.move(sessionKey(id), runtime.timeToLive(timeout, createdAt)))) {
+      const ttl = runtime.timeToLive(timeout, createdAt);
+      if (!(await this.ending(handle.move(sessionKey(id), ttl)))) {
         throw new Error('generateId returns ids that are taken; they must be random');
       }
       this.isCookieDue = true;
     }
-    this.setId(id);
-    this.regenerated = true;
+    const tell = this.changeId(id);
     if (!keepsLock) {
       await handle.release();
     }
-    for (const listener of this.idListeners ?? []) {
-      listener(id, previousId);
-    }
+    tell();
   }
 
   async destroyNow(): Promise<void> {
     if (this.isStored || this.handle.name === 'unsure') {
-      await this.handle.delete(this.key);
+      await this.ending(this.handle.delete(this.key));
     }
     this.forgetNow();
   }
@@ -200,7 +163,7 @@ export abstract class SequentialSession implements LockClient {
   /** Forgets a session whose record is gone; what is written from now on is a new session's. */
   forgetNow(): void {
     this.handle.forget();
-    this.values.fill({});
+    this.values.start({});
     this.setId(undefined);
     this.isNew = true;
     this.isDestroyed = true;
@@ -217,7 +180,6 @@ export abstract class SequentialSession implements LockClient {
   async releaseLockNow(): Promise<void> {
     if (this.locked) {
       await (this.values.isChanged(this.handle.record) ? this.write(true) : this.handle.release());
-      this.values.isUsed = false;
     }
   }
 
@@ -233,27 +195,6 @@ export abstract class SequentialSession implements LockClient {
   /** Whether a record of this session exists, as far as this request knows. */
   get isStored(): boolean {
     return this.handle.record !== undefined;
-  }
-
-  /** Stores what has changed, and frees the lock. */
-  protected async storeNow(): Promise<void> {
-    const { name } = this.handle;
-    if (name === 'read' || name === 'unsure') {
-      // Also if the client has gone: the handler did its work.
-      await this.refresh(true, { waitMs: this.runtime.options.lockTimeoutMs });
-    }
-    this.throwIfEnded();
-    await (this.locked ? this.write(true) : this.create(false));
-  }
-
-  /** Whether there is something to store. */
-  protected get mustStore(): boolean {
-    if (this.handle.name !== 'new') {
-      return this.values.isChanged(this.handle.record);
-    }
-    // Of what was destroyed or asked to expire, nothing is stored unasked.
-    const isWanted = this.runtime.options.saveUninitialized && !this.isCookieExpired && !this.isDestroyed;
-    return this.values.isFilled && (isWanted || !this.values.isEmpty);
   }
 
   protected throwIfEnded(): void {
@@ -287,42 +228,53 @@ export abstract class SequentialSession implements LockClient {
         values.show(data, record);
         Object.assign(values, { owner: record.owner, timeout: record.timeout });
       } else {
-        values.fill(data, record);
+        values.start(data, record);
       }
       return;
     }
     if (record) {
-      const freed = handle.release();
+      await handle.release();
       handle.begin();
-      await freed;
     }
     this.missing = true;
     this.setId(undefined); // the client's id is never taken over
   }
 
   /** Takes the lock, or reads again without it; what this request changed since it read before stays. */
-  private async refresh(lock: boolean, wait = this.wait()): Promise<void> {
-    const { handle, values, runtime } = this;
-    const before = handle.record;
+  protected async refresh(lock: boolean, wait = this.wait()): Promise<void> {
+    const { handle, values } = this;
+    const { record: before, written } = handle;
     await (lock ? handle.acquire(this.key, wait, this.locking !== 'explicit') : handle.read(this.key));
     this.throwIfEnded();
     const { record } = handle;
-    const fresh = record && runtime.parse(this.key, record);
+    const fresh = this.parse();
     if (record && !fresh) {
       await handle.release();
       throw new SessionDestroyedException();
     }
     if (record && fresh && values.isFilled) {
-      values.merge(before, record, fresh);
+      // What a save of this request has stored, though it failed, is no change of another's.
+      values.merge(record.data === written ? record : before, record, fresh);
     }
   }
 
-  private async write(release: boolean): Promise<void> {
+  private async ending<T>(work: Promise<T>): Promise<T> {
+    try {
+      const result = await work;
+      this.notEnded = undefined;
+      return result;
+    } catch (error) {
+      this.notEnded = this.handle.endedBy ? undefined : { error };
+      throw error;
+    }
+  }
+
+  protected async write(release: boolean): Promise<void> {
     await this.handle.save(this.toWrite(), release);
     this.isCookieDue = true;
   }
 
-  private async create(keepLock: boolean): Promise<void> {
+  protected async create(keepLock: boolean): Promise<void> {
     const write = this.toWrite();
     for (let tries = 1; !(await this.handle.create(this.key, write, keepLock)); tries++) {
       if (tries === CREATE_TRIES) {
@@ -334,26 +286,16 @@ export abstract class SequentialSession implements LockClient {
   }
 
   private toWrite(): SessionWrite {
-    const { maxSize } = this.runtime.options;
-    const { owner, timeout } = this.values;
-    const data = this.values.stringify();
-    // Three bytes a character at most: most data needs no count.
-    const size = data.length * 3 > maxSize ? Buffer.byteLength(data) : 0;
-    if (size > maxSize) {
-      throw new SessionSizeException(size, maxSize);
-    }
     const ttl = this.ttl();
     if (ttl <= 0) {
       throw new SessionDestroyedException(); // its lifetime ended during the request
     }
-    return { data, owner, timeout, createdAt: this.handle.record?.createdAt, ttl };
+    return { ...this.values.toWrite(this.runtime.options.maxSize), createdAt: this.record?.createdAt, ttl };
   }
 
-  /** A log-in or log-out that waited for a session which ended meanwhile begins anew. */
-  private beginIfEndedWhileWaiting(): void {
-    if (this.handle.endedBy && !this.isStored) {
-      this.handle.forget();
-    }
+  /** The record's data; undefined if there is none that can be read. */
+  private parse(): Values | undefined {
+    return this.record && this.runtime.parse(this.key, this.record);
   }
 
   /** A lifetime that was shortened since the record was written counts too. */
@@ -363,17 +305,6 @@ export abstract class SequentialSession implements LockClient {
 
   private ttl(): number {
     return this.runtime.timeToLive(this.values.timeout, this.createdAt);
-  }
-
-  private adoptSent(sent: SentId | null | undefined): void {
-    this.missing = sent === null;
-    this.originalId = sent?.id;
-    this.setId(sent?.id, sent?.key);
-  }
-
-  private setId(id: string | undefined, key = id === undefined ? undefined : sessionKey(id)): void {
-    this.currentId = id;
-    this.currentKey = key;
   }
 
   /** @param timeout seconds; default: the option's */

@@ -16,6 +16,24 @@ export interface SessionContext {
 
 const storage = new AsyncLocalStorage<SessionContext>();
 
+/** The context of the middleware that is being called, until its first await. */
+let inHand: SessionContext | undefined;
+
+/** What `run` calls, at once or later, has this context. */
 export const runInContext = <T>(context: SessionContext, run: () => T): T => storage.run(context, run);
 
-export const currentContext = (): SessionContext | undefined => storage.getStore();
+/**
+ * Only what `run` calls at once has this context. For middleware: after a callback of a pooled connection, the
+ * asynchronous context is that of the request which opened it.
+ */
+export function callInContext<T>(context: SessionContext, run: () => T): T {
+  const before = inHand;
+  inHand = context;
+  try {
+    return run();
+  } finally {
+    inHand = before;
+  }
+}
+
+export const currentContext = (): SessionContext | undefined => inHand ?? storage.getStore();

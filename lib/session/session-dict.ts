@@ -226,7 +226,7 @@ export class SessionDict extends NoOtherProperties implements Session {
   }
 
   releaseLock(): Promise<void> {
-    return this.#open.call(open => open.releaseLockNow());
+    return this.#open.call(open => open.releaseLockNow(), false);
   }
 
   onIdChange(listener: SessionIdListener): () => void {

@@ -4,7 +4,7 @@ import { SessionContextException } from '../exceptions/session.exception.js';
 import type { SessionRecord } from '../storage/session-backend.js';
 import { ObservedPromise } from './observed-promise.js';
 import { OpenSession } from './open-session.js';
-import type { SentId } from './sequential-session.js';
+import type { SentId } from './session-identity.js';
 import { currentContext, runInContext, type SessionContext } from './session-context.js';
 import { sessionKey } from './session-id.js';
 import { SessionRuntime } from './session-runtime.js';
@@ -43,16 +43,18 @@ export class SessionStore {
 
   /**
    * The session of the request in flight, loaded; always the same object as `@Session()` gives. From the route's entry
-   * on: in guards, pipes, interceptors, handlers, filters, resolvers and what they call.
+   * on: in guards, pipes, interceptors, handlers, filters, resolvers and what they call. In a module's middleware, call
+   * it before anything is awaited.
    * @throws SessionContextException outside of a request, in middleware, or on a route without a session
    */
   current(options: { readOnly?: boolean } = {}): Promise<Session> {
+    const context = currentContext();
     return this.run(async () => {
-      const context = currentContext();
       if (!context) {
         throw new SessionContextException(
           'SessionStore.current() was called outside of a request; there, use get(id) or update(id, fn). In ' +
-            'middleware it is not known whose request is at work: use req.session behind loadSession, or fromRequest(req)',
+            'middleware, where it is not known whose request goes on after an await, call it before the first await, or ' +
+            'use req.session behind loadSession',
         );
       }
       return context.use(options);

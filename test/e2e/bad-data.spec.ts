@@ -224,7 +224,8 @@ describe.each(ADAPTERS)('an answer that cannot be sent: %s', adapter => {
     const started = await startApp({ adapter, controllers: [RefusedController] });
     const answer = sendRaw(`${started.url}/refused?what=${what}`);
     if (what === 'begun') {
-      await expect(answer).rejects.toThrow(); // the answer is cut off
+      // The second call fails where it is made, as without a session, and the first answer is whole.
+      expect(await answer).toMatchObject({ status: 200, body: 'begun' });
     } else {
       expect((await answer).status).toBe(500);
     }

@@ -81,8 +81,6 @@ const ALWAYS_BAD: CookieCase[] = [
 ];
 
 const BAD_UNSIGNED: CookieCase[] = [
-  ['the real one, then another', real => `${real}; session_id=${A}`],
-  ['another, then the real one', real => `session_id=${A}; ${real}`],
   ['signed where none are', real => real.replace('=', '=s%3A') + `.${SIGNATURE}`],
   ['escaped where nothing needs it', () => `session_id=${'%61'.repeat(43)}`],
 ];

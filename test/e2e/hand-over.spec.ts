@@ -40,8 +40,12 @@ const increment = (session: Session) => {
   return session.get('count');
 };
 const read = (session: Session) => session.get('count');
+const newSession = async (session: Session) => {
+  await session.regenerate();
+  session.set('count', 1);
+};
 
-describe.each(ADAPTERS)('requests that begin on what the one before has not stored yet: %s', adapter => {
+describe.each(ADAPTERS)('a lock is handed on once the save before it is stored: %s', adapter => {
   const storage = new SlowToSave();
   let server: TestApp;
   let browsers: Browser[];
@@ -69,39 +73,33 @@ describe.each(ADAPTERS)('requests that begin on what the one before has not stor
 
   interface Running {
     answers: Promise<Answer>[];
-    /** Of those that are answered, their places in line. */
-    answered: number[];
+    /** Those whose handlers have begun, by their places in line. */
+    begun: number[];
   }
 
-  /** Sends requests of one session, which stand in line, and lets the first one go on; until so many have begun. */
-  const run = (...scripts: Script[]) => runUntil(scripts.length, ...scripts);
-
-  async function runUntil(hasBegun: number, ...scripts: Script[]): Promise<Running> {
+  /** Sends requests of one session, which stand in line; the first one goes on to its save, and waits there. */
+  async function run(...scripts: Script[]): Promise<Running> {
     const { queues } = server.app.get(SessionRuntime, { strict: false }).locks as unknown as {
       queues: Map<string, { waiters: unknown[] }>;
     };
     const start = new Gate();
-    const answered: number[] = [];
-    let begun = 0;
+    const begun: number[] = [];
     const answers: Promise<Answer>[] = [];
     for (const [index, script] of scripts.entries()) {
       const browser = new Browser(server.url, id);
       browsers.push(browser);
-      const answer = browser.run(async session => {
-        begun++;
-        await start.opened;
-        return script(session);
-      });
-      answer.then(
-        () => answered.push(index),
-        () => undefined,
+      answers.push(
+        browser.run(async session => {
+          begun.push(index);
+          await start.opened;
+          return script(session);
+        }),
       );
-      answers.push(answer);
-      await until(() => begun === 1 && (queues.get(sessionKey(id))?.waiters.length ?? 0) === index);
+      await until(() => begun.length === 1 && (queues.get(sessionKey(id))?.waiters.length ?? 0) === index);
     }
     start.open();
-    await until(() => begun === hasBegun);
-    return { answers, answered };
+    await until(() => storage.saves === 1);
+    return { answers, begun };
   }
 
   /** Ten requests later. */
@@ -115,62 +113,79 @@ describe.each(ADAPTERS)('requests that begin on what the one before has not stor
 
   const statuses = async ({ answers }: Running) => (await Promise.all(answers)).map(({ status }) => status);
 
-  it('invariant 3, success means saved: none is answered before, also not one that changed nothing', async () => {
+  it('invariant 3, success means saved: nobody is answered, and nobody begins, before it is stored', async () => {
     const running = await run(increment, read, increment, read);
     await muchLater();
-    expect(running.answered).toEqual([]);
+    expect(running.begun).toEqual([0]);
     expect((await server.store.get(id))!.data).toEqual({ count: 0 });
     storage.gate.open();
     const answers = await Promise.all(running.answers);
     expect(answers.map(answer => answer.json().value)).toEqual([1, 1, 2, 2]);
+    expect(running.begun).toEqual([0, 1, 2, 3]);
     expect((await server.store.get(id))!.data).toEqual({ count: 2 });
   });
 
-  it('one save does for all that ended while another was under way', async () => {
+  it('invariant 1, no lost update: 20 in line, each stores its own', async () => {
     const running = await run(...times(20, () => increment));
     storage.gate.open();
     expect(await statuses(running)).toEqual(times(20, () => 200));
     expect((await server.store.get(id))!.data).toEqual({ count: 20 });
-    expect(storage.saves).toBeLessThanOrEqual(3);
+    expect(storage.saves).toBe(20);
   });
 
-  it('invariant 3: all fail with the save that they rest on, without its data or a cookie', async () => {
-    storage.failure = new SessionStorageException('save', new Error('broken on purpose'));
+  it('trouble with the storage is told to all in line at once, without data or a cookie', async () => {
     const running = await run(increment, read, increment);
+    storage.failure = new SessionStorageException('save', new Error('broken on purpose'));
     storage.gate.open();
     for (const answer of await Promise.all(running.answers)) {
       expect(answer).toMatchObject({ status: 503, setCookies: [] });
+      expect(answer.headers['retry-after']).toBe('1');
       expect(answer.json()).not.toHaveProperty('value');
     }
+    expect(running.begun).toEqual([0]);
     storage.failure = undefined;
     expect(await new Browser(server.url, id).value(increment)).toBe(1);
   });
 
-  it('invariant 2, no resurrection: the session is destroyed under all of them', async () => {
-    const running = await run(increment, read, increment);
+  it.each<[string, () => Promise<unknown>]>([
+    ['store.destroy()', () => server.store.destroy(id)],
+    ['store.destroyByOwner()', () => server.store.destroyByOwner('7')],
+  ])(
+    'invariant 12, ended is ended: after %s was answered, nobody in line is given the session',
+    async (_, end) => {
+      const seen: unknown[] = [];
+      const look = (session: Session) => seen.push(session.get('count'), session.owner, session.isNew);
+      id = await server.store.create({ count: 0 }, { owner: '7' });
+      const running = await run(increment, look, look);
+      await end();
+      storage.gate.open();
+      const [first, ...others] = await Promise.all(running.answers);
+      expect(first).toMatchObject({ status: 409, setCookies: [] });
+      for (const answer of others) {
+        expect(answer).toMatchObject({ status: 200, setCookies: [] });
+      }
+      expect(seen).toEqual([undefined, undefined, true, undefined, undefined, true]);
+      expect(await server.store.exists(id)).toBe(false);
+      expect(await new Browser(server.url, id).value(session => session.isNew)).toBe(true);
+    },
+  );
+
+  it('invariant 2, no resurrection: who waited for a session that ended can store nothing', async () => {
+    const running = await run(increment, session => void session.set('count', 1), increment);
     await server.store.destroy(id);
     storage.gate.open();
-    for (const answer of await Promise.all(running.answers)) {
-      expect(answer).toMatchObject({ status: 409, setCookies: [] });
-      expect(answer.json()).not.toHaveProperty('value');
-    }
+    expect(await statuses(running)).toEqual([409, 409, 409]);
     expect(await server.store.exists(id)).toBe(false);
-    expect(await new Browser(server.url, id).value(session => session.isNew)).toBe(true);
   });
 
-  it('invariant 2: who began before it shows gets a 409, who stands in line then a new session', async () => {
-    const hold = new Gate();
-    const slowly = async (session: Session) => {
-      await hold.opened;
-      return increment(session);
-    };
-    const running = await runUntil(2, increment, slowly, session => session.isNew);
+  it.each<[string, Script, number]>([
+    ['regenerate() and a change begin a new session', newSession, 200],
+    ['destroy() ends it', session => session.destroy(), 200],
+  ])('a log-in or log-out that waited for a session which ended: %s', async (_, script, status) => {
+    const running = await run(increment, script);
     await server.store.destroy(id);
     storage.gate.open();
-    expect((await running.answers[0]!).status).toBe(409);
-    hold.open();
-    expect((await running.answers[1]!).status).toBe(409);
-    expect((await running.answers[2]!).json()).toEqual({ value: true });
+    expect(await statuses(running)).toEqual([409, status]);
     expect(await server.store.exists(id)).toBe(false);
   });
 
@@ -178,14 +193,6 @@ describe.each(ADAPTERS)('requests that begin on what the one before has not stor
     const running = await run(increment, session => session.destroy());
     storage.gate.open();
     expect(await statuses(running)).toEqual([200, 200]);
-    expect(await server.store.exists(id)).toBe(false);
-  });
-
-  it('who destroys the session does so also if what the one before stored is lost', async () => {
-    storage.failure = new SessionStorageException('save', new Error('broken on purpose'));
-    const running = await run(increment, session => session.destroy());
-    storage.gate.open();
-    expect(await statuses(running)).toEqual([503, 200]);
     expect(await server.store.exists(id)).toBe(false);
   });
 
@@ -197,46 +204,12 @@ describe.each(ADAPTERS)('requests that begin on what the one before has not stor
     expect(await browsers[1]!.value(read)).toBe(1);
   });
 
-  it.each<[string, Script]>([
-    ['save()', session => session.save()],
-    ['reload()', session => session.reload()],
-    ['touch()', session => session.touch()],
-    ['releaseLock()', session => session.releaseLock()],
-    ['regenerate()', session => session.regenerate()],
-  ])('%s ends when what the one before left is stored, or throws if that is lost', async (_, call) => {
-    for (const isLost of [false, true]) {
-      storage.gate = new Gate();
-      id = await server.store.create({ count: 0 });
-      const seen: string[] = [];
-      const running = await run(increment, async session => {
-        try {
-          await call(session);
-          const stored = await server.store.get(session.id);
-          seen.push(`done: ${stored?.data.count}`);
-        } catch (error) {
-          seen.push((error as Error).name);
-        }
-      });
-      await muchLater();
-      expect(seen).toEqual([]);
-      if (isLost) {
-        await server.store.destroy(id);
-      }
-      storage.gate.open();
-      await Promise.all(running.answers);
-      expect(seen).toEqual([isLost ? 'SessionDestroyedException' : 'done: 1']);
-    }
-  });
-
   it('a request that fails on its own is answered as ever, and its change is dropped', async () => {
-    const running = await run(
-      increment,
-      session => {
-        increment(session);
-        throw new Error('on purpose');
-      },
-      read,
-    );
+    const fails = (session: Session) => {
+      increment(session);
+      throw new Error('on purpose');
+    };
+    const running = await run(increment, fails, read);
     storage.gate.open();
     const answers = await Promise.all(running.answers);
     expect(answers.map(({ status }) => status)).toEqual([200, 500, 200]);
@@ -244,12 +217,13 @@ describe.each(ADAPTERS)('requests that begin on what the one before has not stor
     expect((await server.store.get(id))!.data).toEqual({ count: 1 });
   });
 
-  it('a client that goes away meanwhile takes nothing along', async () => {
+  it('a client that goes away meanwhile takes nothing along, and its handler never begins', async () => {
     const running = await run(increment, increment, increment);
     browsers[1]!.close();
     await Promise.allSettled([running.answers[1]]);
     storage.gate.open();
     await Promise.all([running.answers[0], running.answers[2]]);
-    expect((await server.store.get(id))!.data).toEqual({ count: 3 });
+    expect(running.begun).toEqual([0, 2]);
+    expect((await server.store.get(id))!.data).toEqual({ count: 2 });
   });
 });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { jsonPlusSerializer } from 'nest-sessions';
-import { isSameValue } from '../../lib/session/same-value.js';
+import { isSameValue } from '../../lib/options/same-value.js';
 
 const { stringify } = jsonPlusSerializer;
 

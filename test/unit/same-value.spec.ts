@@ -2,7 +2,7 @@ import * as fc from 'fast-check';
 import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
 import { jsonPlusSerializer } from 'nest-sessions';
-import { isSameValue } from '../../lib/session/same-value.js';
+import { isSameValue } from '../../lib/options/same-value.js';
 import { jsonData, sessionData } from '../contract/values.js';
 
 const { stringify, parse } = jsonPlusSerializer;

@@ -173,7 +173,8 @@ describe.each(ANSWERING)('every way to answer: $storage, $adapter', setup => {
       const record = await backend.read(sessionKey(id));
       expect(record && JSON.parse(record.data)).toEqual({ mark: test.mark ?? CHANGED });
       expectAnswer(answer, test, adapter);
-      expect(sessionCookies(answer).map(cookie => cookie.value)).toEqual([id]);
+      // A 304 does not renew the cookie: caches would keep it with the answer that they have.
+      expect(sessionCookies(answer).map(cookie => cookie.value)).toEqual(test.status === 304 ? [] : [id]);
       await expectFree(backend, id);
       client.close();
     });

@@ -1,5 +1,5 @@
-import { bytesOf, kindOf } from '../options/data-kind.js';
-import { MAX_DEPTH } from '../options/plain-json.js';
+import { bytesOf, kindOf } from './data-kind.js';
+import { MAX_DEPTH } from './plain-json.js';
 
 type Properties = Record<string, unknown>;
 

@@ -1,0 +1,67 @@
+import { sessionKey } from './session-id.js';
+import type { SessionIdListener } from './session.js';
+
+/** A session id that came with a request, and what storages know it by. */
+export interface SentId {
+  readonly id: string;
+  readonly key: string;
+}
+
+/** Says which session a request means, where that takes a look at a storage; null: none. */
+export type Identify = () => Promise<SentId | null>;
+
+/** The ids of one session in use: the one that the client sent, and the one that it has now. */
+export abstract class SessionIdentity {
+  originalId: string | undefined;
+  missing = false;
+  isNew = true;
+  regenerated = false;
+  private currentId: string | undefined;
+  private currentKey: string | undefined;
+  private idListeners: Set<SessionIdListener> | undefined;
+
+  /** @param sent the id that the client sent; null for a cookie that holds none that is well-formed */
+  constructor(
+    private readonly generateId: () => string,
+    sent: SentId | null | undefined,
+  ) {
+    this.adoptSent(sent);
+  }
+
+  get id(): string {
+    if (this.currentId === undefined) {
+      this.setId(this.generateId());
+    }
+    return this.currentId!;
+  }
+
+  get key(): string {
+    return this.currentKey ?? (this.setId(this.id), this.currentKey!);
+  }
+
+  onIdChange(listener: SessionIdListener): () => void {
+    const listeners = (this.idListeners ??= new Set());
+    listeners.add(listener);
+    return () => listeners.delete(listener);
+  }
+
+  /** @returns what tells the listeners */
+  protected changeId(id: string): () => void {
+    const previousId = this.id;
+    this.setId(id);
+    this.regenerated = true;
+    return () => this.idListeners?.forEach(listener => listener(id, previousId));
+  }
+
+  protected adoptSent(sent: SentId | null | undefined): void {
+    this.missing = sent === null;
+    this.originalId = sent?.id;
+    this.setId(sent?.id, sent?.key);
+  }
+
+  /** @param id undefined: a new one, once it is asked for */
+  protected setId(id: string | undefined, key = id === undefined ? undefined : sessionKey(id)): void {
+    this.currentId = id;
+    this.currentKey = key;
+  }
+}
