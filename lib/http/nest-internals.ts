@@ -184,21 +184,22 @@ export function requestOf(context: ExecutionContext): unknown {
 }
 
 /** Where Node.js keeps what an answer tells of itself; with HTTP/2, it is the stream that knows of the headers. */
-type AnswerFields = ServerResponse & { _header: string | null; finished: boolean };
+type AnswerFields = ServerResponse & { _header: string | null };
 type Http2Response = ServerResponse & { stream?: object };
 
 /**
  * Makes an answer behave as if its headers, or all of it, had been sent: as Node.js itself looks at these fields, a late
- * status, header or second end does what it does without a session.
+ * status or header does what it does without a session. `finished` stays as it is: a server that closes takes an answer
+ * that has it for sent, and cuts its connection.
  */
 export function park(res: ServerResponse, isEnded: boolean): void {
   if (isHttp1(res)) {
-    const fields = res as AnswerFields;
-    fields._header ??= PARKED;
-    fields.finished = isEnded;
+    (res as AnswerFields)._header ??= PARKED;
   } else {
     Object.defineProperty(headersOf(res), 'headersSent', { value: true, configurable: true });
-    Object.defineProperty(res, 'writableEnded', { value: isEnded, configurable: true });
+  }
+  if (isEnded) {
+    Object.defineProperty(res, 'writableEnded', { value: true, configurable: true });
   }
 }
 
@@ -206,11 +207,10 @@ export function unpark(res: ServerResponse): void {
   if (isHttp1(res)) {
     const fields = res as AnswerFields;
     fields._header = fields._header === PARKED ? null : fields._header;
-    fields.finished = false;
   } else {
     Reflect.deleteProperty(headersOf(res), 'headersSent');
-    Reflect.deleteProperty(res, 'writableEnded');
   }
+  Reflect.deleteProperty(res, 'writableEnded');
 }
 
 /** HTTP/2 has a class of its own, and warns whoever looks at `statusMessage`. */

@@ -219,7 +219,9 @@ export class OpenSession extends SequentialSession {
 
   private commitNow(drop: boolean, recheck: boolean): Promise<void> | undefined {
     const isRepeated = this.isCommitted;
-    const mayHaveChanged = this.values.isUsed || recheck || this.handle.name === 'unsure';
+    const { name } = this.handle;
+    const isWanted = name === 'unsure' || (name === 'new' && this.runtime.options.saveUninitialized);
+    const mayHaveChanged = this.values.isUsed || recheck || isWanted;
     this.isCommitted = true;
     this.values.isUsed = false;
     try {
