@@ -5,6 +5,9 @@ import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config
 /** Most tests wait most of the time, for servers, disks and clocks: there is room for more files than processors. */
 const WORKERS = Math.min(2 * availableParallelism(), 8);
 
+/** Milliseconds. Full counts take minutes where others use the disk too. */
+const TIMEOUT = process.env.TEST_LONG ? 180_000 : 60_000;
+
 /** Files of a folder of test/. */
 function project(
   name: string,
@@ -19,8 +22,8 @@ function project(
       name,
       include: [`test/${folder}/**/*.spec.ts`],
       setupFiles: ['test/support/setup-file.ts'],
-      testTimeout: 60_000,
-      hookTimeout: 60_000,
+      testTimeout: TIMEOUT,
+      hookTimeout: TIMEOUT,
       pool: 'forks',
       ...options,
     },

@@ -83,7 +83,10 @@ export async function startApp(options: TestAppOptions): Promise<TestApp> {
   }
   await options.prepare?.(app);
   await app.listen(options.port ?? 0, '127.0.0.1');
-  const { port } = app.getHttpServer().address();
+  const server = app.getHttpServer();
+  // Node closes a connection that rests for 5 s: on a busy machine, as a client takes it for its next request.
+  server.keepAliveTimeout = 60_000;
+  const { port } = server.address();
   return {
     app,
     url: `http://127.0.0.1:${port}`,
