@@ -5,6 +5,9 @@ import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config
 /** Most tests wait most of the time, for servers, disks and clocks: there is room for more files than processors. */
 const WORKERS = Math.min(2 * availableParallelism(), 8);
 
+/** Milliseconds. Full counts take minutes where others use the disk too. */
+const TIMEOUT = process.env.TEST_LONG ? 180_000 : 60_000;
+
 /** Files of a folder of test/. */
 function project(
   name: string,
@@ -19,8 +22,8 @@ function project(
       name,
       include: [`test/${folder}/**/*.spec.ts`],
       setupFiles: ['test/support/setup-file.ts'],
-      testTimeout: 60_000,
-      hookTimeout: 60_000,
+      testTimeout: TIMEOUT,
+      hookTimeout: TIMEOUT,
       pool: 'forks',
       ...options,
     },
@@ -40,7 +43,8 @@ export default defineConfig({
       project('unit', 'unit', SHARING),
       project('storage', 'contract', SHARING),
       project('e2e', 'e2e', SHARING),
-      project('ecosystem', 'ecosystem', SHARING),
+      // Each on its own: some of these packages keep what they are told for the whole process.
+      project('ecosystem'),
       project('docs'),
       project('browser'),
       project('package'),

@@ -143,7 +143,7 @@ for (const storage of STORAGES) {
               workedAt = performance.now();
             }, route);
             await started.opened;
-            await randomPause(10 + 2 * answeringMs);
+            await randomPause(10 + answeringMs);
             const begin = performance.now();
             const found = await end({ server, browser, id, owner });
             endingMs = performance.now() - begin;

@@ -85,7 +85,7 @@ describe.each(CASES.filter(([storage]) => isTested(storage)))(
       }
       // Then it dies of it.
       const killedAt = Date.now();
-      server!.signal('SIGSTOP');
+      await server!.signal('SIGSTOP');
       await sleep(1.5 * TIMEOUT);
       await server!.kill('SIGKILL');
       await server!.start();
@@ -110,9 +110,9 @@ describe.each(CASES.filter(([storage]) => isTested(storage)))(
 
 async function hangFor(ms: number): Promise<Outage> {
   const killedAt = Date.now();
-  server!.signal('SIGSTOP');
+  await server!.signal('SIGSTOP');
   await sleep(ms);
-  server!.signal('SIGCONT');
+  await server!.signal('SIGCONT');
   return { killedAt, returnedAt: Date.now() };
 }
 
@@ -135,7 +135,7 @@ describe.each(inLong<Storage[]>(['postgresql', 'memcached'], ['memcached']).filt
       proxy.mode = 'hold';
       const limit = new RegExp(`did not answer within ${TIMEOUT} ms|connection timeout`);
       await expectNoStart(envFor(storage, proxy.port), limit);
-      server!.signal('SIGSTOP');
+      await server!.signal('SIGSTOP');
       await expectNoStart(envFor(storage), limit);
       await server!.kill();
       await expectNoStart(envFor(storage), /cannot be reached: .*ECONNREFUSED/);
@@ -155,7 +155,7 @@ describe.each(inLong<Storage[]>(['postgresql', 'memcached'], ['memcached']).filt
         expect(answer.status).toBe(503);
         expect(exit).toEqual(CLEAN_EXIT);
         expect(Date.now() - client.seen.at(-1)!.doneAt).toBeLessThanOrEqual(TIMEOUT + SLACK);
-        server!.signal('SIGCONT');
+        await server!.signal('SIGCONT');
       }
     });
 

@@ -47,9 +47,9 @@ describe.runIf(isTested('memcached'))('one of two memcached servers', () => {
 
     await during(clients, async () => {
       await sleep(300);
-      two.signal('SIGSTOP');
+      await two.signal('SIGSTOP');
       await sleep(2500);
-      two.signal('SIGCONT');
+      await two.signal('SIGCONT');
       await allSucceed(hit);
       await two.kill();
       await sleep(300);
@@ -112,11 +112,11 @@ it.runIf(isTested('postgresql'))(
     expect(await countAll()).toEqual(new Set([503]));
     await postgresql.start();
     await back();
-    postgresql.signal('SIGSTOP');
+    await postgresql.signal('SIGSTOP');
     for (let time = 0; time < 3; time++) {
       expect(await countAll()).toEqual(new Set([503])); // more than the pool has connections
     }
-    postgresql.signal('SIGCONT');
+    await postgresql.signal('SIGCONT');
     await back();
     const working = clients.map(client => client.count(300));
     await sleep(100);

@@ -53,8 +53,9 @@ export async function installMissing(names: NeededName[]): Promise<void> {
   if (missing.length === 0) {
     return;
   }
-  let why = 'only root can install it';
+  let why = 'only root can install it here';
   if (process.getuid?.() === 0) {
+    why = 'apt-get has not brought it';
     console.log(
       `The tests need what is not here: apt-get install ${missing.join(' ')}, which takes a minute ...`,
     );

@@ -1,7 +1,7 @@
 import { execFile, execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
-import { chown, mkdtemp, rm } from 'node:fs/promises';
+import { chown, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { Client } from 'pg';
 import { memcachedBinaries, postgresqlBinaries, redisBinaries } from './server-binaries.js';
+import { until } from './until.js';
 
 const run = promisify(execFile);
 
@@ -20,8 +21,8 @@ export interface TestServer {
   start(): Promise<void>;
   /** As a crash does. */
   kill(signal?: NodeJS.Signals): Promise<void>;
-  /** SIGSTOP and SIGCONT: the server hangs, and goes on. */
-  signal(signal: 'SIGSTOP' | 'SIGCONT'): void;
+  /** SIGSTOP and SIGCONT: the server hangs, once this has resolved, and goes on. */
+  signal(signal: 'SIGSTOP' | 'SIGCONT'): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -123,20 +124,18 @@ class ServerProcess implements TestServer {
     const { process } = this;
     if (process && process.exitCode === null && process.signalCode === null) {
       const exit = once(process, 'exit');
-      this.signal('SIGCONT');
+      await this.signal('SIGCONT');
       process.kill(signal);
       await exit;
     }
   }
 
-  signal(signal: 'SIGSTOP' | 'SIGCONT'): void {
-    for (const pid of [this.process!.pid!, ...childrenOf(this.process!.pid!)]) {
-      try {
-        process.kill(pid, signal);
-      } catch {
-        // a child that has just ended
-      }
+  async signal(signal: 'SIGSTOP' | 'SIGCONT'): Promise<void> {
+    const parent = this.process!.pid!;
+    if (signal === 'SIGSTOP') {
+      await send(signal, [parent]); // by itself: from now on it starts no more children
     }
+    await send(signal, [parent, ...childrenOf(parent)]);
   }
 
   async close(): Promise<void> {
@@ -214,6 +213,37 @@ export async function freePort(): Promise<number> {
 function accountOf(name: string): { uid: number; gid: number } {
   const id = (flag: string) => Number(execFileSync('id', [flag, name], { encoding: 'utf8' }));
   return { uid: id('-u'), gid: id('-g') };
+}
+
+/** A stop takes its time on a busy machine: each thread goes on until it has its turn to see the signal. */
+async function send(signal: 'SIGSTOP' | 'SIGCONT', pids: number[]): Promise<void> {
+  for (const pid of pids) {
+    try {
+      process.kill(pid, signal);
+    } catch {
+      // a child that has just ended
+    }
+  }
+  if (signal === 'SIGSTOP') {
+    await until(async () => (await Promise.all(pids.map(isStopped))).every(Boolean));
+  }
+}
+
+/** All threads of it; or it has ended. */
+async function isStopped(pid: number): Promise<boolean> {
+  try {
+    const tasks = `/proc/${pid}/task`;
+    const stats = await Promise.all(
+      (await readdir(tasks)).map(task => readFile(join(tasks, task, 'stat'), 'utf8')),
+    );
+    return stats.every(stat => /\) [TtZX] /.test(stat));
+  } catch {
+    // no Linux; or a thread that has just ended
+    return run('ps', ['-o', 'state=', '-p', String(pid)]).then(
+      ({ stdout }) => /^\s*[TZ]/.test(stdout),
+      () => true,
+    );
+  }
 }
 
 function childrenOf(pid: number): number[] {
