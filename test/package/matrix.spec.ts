@@ -10,7 +10,7 @@ const NESTS: Record<string, string[]> = {
   'Nest 11': ['common@11', 'core@11', 'platform-express@11', 'platform-fastify@11', 'schedule@6'],
   'Nest 12': ['common@12', 'core@12', 'platform-express@12', 'platform-fastify@12', 'schedule@12'],
 };
-const NODES = ['20', '22', '24'];
+const NODES = ['20', '22', '24', '26'];
 
 // Takes the registry and minutes: `npm run test:matrix`.
 describe.runIf(process.env.TEST_MATRIX)('the packed package, installed', { timeout: 120_000 }, () => {

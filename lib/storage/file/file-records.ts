@@ -161,6 +161,7 @@ export class FileRecords {
   async replace(key: string, write: SessionWrite, made: string): Promise<void> {
     const path = this.pathOf(key);
     const startedAt = performance.now();
+    this.known.delete(key); // also where the new one is not remembered: a touch would give the old one its time
     const spare = this.spares.take(made);
     const file = spare?.file ?? openSync(made, 'wx', 0o600);
     let replaced: string | undefined;

@@ -2,6 +2,7 @@ import 'reflect-metadata';
 import { Controller, Get, Module, Post, UnauthorizedException } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { Session, SessionsModule, SessionStore } from 'nest-sessions';
 
 declare module 'nest-sessions' {
@@ -49,12 +50,31 @@ class AccountController {
 })
 class AppModule {}
 
-/** Prints what a user meets who logs in, sends twenty requests at once, and logs out. */
+const echo = createServer(socket => socket.pipe(socket)).listen(0, '127.0.0.1');
+const callbacks: (() => void)[] = [];
+let shared: Socket | undefined;
+
+/** Goes on in a callback of a connection that the first request opened, as database drivers do. */
+function goOnElsewhere(next: () => void): void {
+  shared ??= connect((echo.address() as AddressInfo).port, '127.0.0.1').on('data', data =>
+    data.forEach(() => callbacks.shift()!()),
+  );
+  callbacks.push(next);
+  shared.write('?');
+}
+
+/** Prints what a user meets who logs in, sends twenty requests at once, and logs out, whatever comes before the routes. */
 async function main(): Promise<void> {
   const options = { logger: false, abortOnError: false } as const;
   const app = await (process.env.ADAPTER === 'fastify'
     ? NestFactory.create(AppModule, new FastifyAdapter(), options)
     : NestFactory.create(AppModule, options));
+  if (process.env.ADAPTER === 'fastify') {
+    const hook = (_request: unknown, _reply: unknown, done: () => void) => goOnElsewhere(done);
+    app.getHttpAdapter().getInstance().addHook('preHandler', hook);
+  } else {
+    app.use((_req: unknown, _res: unknown, next: () => void) => goOnElsewhere(next));
+  }
   await app.listen(0, '127.0.0.1');
   const url = await app.getUrl();
   let cookie = '';
@@ -73,6 +93,8 @@ async function main(): Promise<void> {
   cookie = old;
   console.log(await ask('me').then(answer => answer.slice(0, 3)));
   await app.close();
+  shared?.destroy();
+  echo.close();
 }
 
 main().catch((error: Error) => console.log(`${error.name}: ${error.message}`));
