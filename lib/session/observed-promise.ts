@@ -1,6 +1,3 @@
-/** Failures that an `ObservedPromise` began with. */
-const passedOn = new WeakSet<object>();
-
 /**
  * What the application gets from a call. It knows whether anybody takes note of its failure, and that failure is
  * never an unhandled rejection: an application that forgets an `await` must not end by it. What the application's
@@ -10,13 +7,12 @@ export class ObservedPromise<T> extends Promise<T> {
   /** Whether somebody has asked to be told of a failure: by `await`, `catch`, or further down the chain. */
   isObserved = false;
   private before: ObservedPromise<unknown> | undefined;
+  /** What it was rejected with, if that is what the call failed with. It may be anything, undefined too. */
+  private failure: { reason: unknown } | undefined;
 
   static of<T>(work: Promise<T>): ObservedPromise<T> {
     const promise = new ObservedPromise<T>((resolve, reject) => {
-      work.then(resolve, (error: object) => {
-        passedOn.add(error);
-        reject(error);
-      });
+      work.then(resolve, reject);
     });
     promise.guard();
     return promise;
@@ -63,10 +59,11 @@ export class ObservedPromise<T> extends Promise<T> {
   }
 
   private guard(): void {
-    super.then(undefined, (error: object) => {
-      if (!passedOn.has(error)) {
-        throw error;
+    super.then(undefined, reason => {
+      if (this.before && !(this.before.failure && Object.is(this.before.failure.reason, reason))) {
+        throw reason; // a callback's
       }
+      this.failure = { reason };
     });
   }
 }

@@ -1,10 +1,12 @@
-/** Characters of all texts together that are remembered: with what belongs to them, some 10 MB. */
-const MAX_CHARACTERS = 2 * 1024 * 1024;
+/** Of all that is remembered together. */
+const MAX_BYTES = 8 * 1024 * 1024;
+/** Beside its text: its key, what belongs to it, and its place in the map. */
+const ENTRY_BYTES = 512;
 
 /** What belongs to the texts of the sessions that were used last, by the session's key. */
 export class RecentTexts<Entry extends { readonly text: string }> {
   private readonly entries = new Map<string, Entry>();
-  private characters = 0;
+  private bytes = 0;
 
   get(key: string): Entry | undefined {
     return this.entries.get(key);
@@ -13,13 +15,14 @@ export class RecentTexts<Entry extends { readonly text: string }> {
   /** The oldest go, once there are too many; one that is too long itself is not taken. */
   set(key: string, entry: Entry): void {
     this.delete(key);
-    if (entry.text.length > MAX_CHARACTERS) {
+    const bytes = bytesOf(entry);
+    if (bytes > MAX_BYTES) {
       return;
     }
     this.entries.set(key, entry);
-    this.characters += entry.text.length;
+    this.bytes += bytes;
     for (const oldest of this.entries.keys()) {
-      if (this.characters <= MAX_CHARACTERS) {
+      if (this.bytes <= MAX_BYTES) {
         break;
       }
       this.delete(oldest);
@@ -27,7 +30,13 @@ export class RecentTexts<Entry extends { readonly text: string }> {
   }
 
   delete(key: string): void {
-    this.characters -= this.entries.get(key)?.text.length ?? 0;
-    this.entries.delete(key);
+    const entry = this.entries.get(key);
+    if (entry) {
+      this.bytes -= bytesOf(entry);
+      this.entries.delete(key);
+    }
   }
 }
+
+/** As much as it may take: a text takes one byte a character, or two. */
+const bytesOf = ({ text }: { text: string }): number => 2 * text.length + ENTRY_BYTES;

@@ -91,51 +91,51 @@ async function isStored(port: number, client: LoadClient): Promise<boolean> {
   });
 }
 
-it.runIf(isTested('postgresql'))(
-  "the application's own DataSource: PostgreSQL dies and hangs, behind idle connections and under work",
-  async () => {
-    const postgresql = await startPostgresqlServer();
-    servers.push(postgresql);
-    const { program, url } = await startServer('outage-server', {
-      SESSION_OPTIONS: JSON.stringify({ storageTimeout: 1 }),
-      DATA_SOURCE: postgresql.url,
-    });
-    const clients = Array.from({ length: 15 }, () => new LoadClient(url));
-    const countAll = async () => {
-      const answers = await Promise.all(clients.map(client => client.count()));
-      return new Set(answers.map(({ status }) => status));
-    };
-    const back = () => expect.poll(countAll, { timeout: BACK_WITHIN }).toEqual(new Set([200]));
-    expect(await countAll()).toEqual(new Set([200]));
+it("the application's own DataSource: PostgreSQL dies and hangs, behind idle connections and under work", async ({
+  skip,
+}) => {
+  skip(!isTested('postgresql'));
+  const postgresql = await startPostgresqlServer();
+  servers.push(postgresql);
+  const { program, url } = await startServer('outage-server', {
+    SESSION_OPTIONS: JSON.stringify({ storageTimeout: 1 }),
+    DATA_SOURCE: postgresql.url,
+  });
+  const clients = Array.from({ length: 15 }, () => new LoadClient(url));
+  const countAll = async () => {
+    const answers = await Promise.all(clients.map(client => client.count()));
+    return new Set(answers.map(({ status }) => status));
+  };
+  const back = () => expect.poll(countAll, { timeout: BACK_WITHIN }).toEqual(new Set([200]));
+  expect(await countAll()).toEqual(new Set([200]));
 
-    await postgresql.kill(); // while its connections are idle
-    expect(await countAll()).toEqual(new Set([503]));
-    await postgresql.start();
-    await back();
-    await postgresql.signal('SIGSTOP');
-    for (let time = 0; time < 3; time++) {
-      expect(await countAll()).toEqual(new Set([503])); // more than the pool has connections
-    }
-    await postgresql.signal('SIGCONT');
-    await back();
-    const working = clients.map(client => client.count(300));
-    await sleep(100);
-    await postgresql.kill();
-    await Promise.all(working);
-    await postgresql.start();
-    await back();
+  await postgresql.kill(); // while its connections are idle
+  expect(await countAll()).toEqual(new Set([503]));
+  await postgresql.start();
+  await back();
+  await postgresql.signal('SIGSTOP');
+  for (let time = 0; time < 3; time++) {
+    expect(await countAll()).toEqual(new Set([503])); // more than the pool has connections
+  }
+  await postgresql.signal('SIGCONT');
+  await back();
+  const working = clients.map(client => client.count(300));
+  await sleep(100);
+  await postgresql.kill();
+  await Promise.all(working);
+  await postgresql.start();
+  await back();
 
-    for (const client of clients) {
-      expectHonest(client.seen, [200, 503]);
-      expectKept([client], (await client.get('/read')).json().count);
-      client.close();
-    }
-    expect(program.process.exitCode).toBeNull();
-    expect(program.stderr).not.toMatch(/[Uu]ncaught|[Uu]nhandled/);
-    // The DataSource is the application's to close, and keeps it up.
-    const closed = program.kill('SIGTERM');
-    await program.waitForLine(/^closed$/);
-    await program.kill();
-    await closed;
-  },
-);
+  for (const client of clients) {
+    expectHonest(client.seen, [200, 503]);
+    expectKept([client], (await client.get('/read')).json().count);
+    client.close();
+  }
+  expect(program.process.exitCode).toBeNull();
+  expect(program.stderr).not.toMatch(/[Uu]ncaught|[Uu]nhandled/);
+  // The DataSource is the application's to close, and keeps it up.
+  const closed = program.kill('SIGTERM');
+  await program.waitForLine(/^closed$/);
+  await program.kill();
+  await closed;
+});

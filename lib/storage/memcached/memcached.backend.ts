@@ -52,7 +52,8 @@ export async function openMemcachedBackend(options: ResolvedSessionOptions): Pro
  * `MemcachedSession`.
  */
 export class MemcachedBackend implements SessionBackend {
-  private readonly held = new Map<string, Held>();
+  /** By the lease itself, which its request has: what nobody holds any more is forgotten, however its session ended. */
+  private readonly held = new WeakMap<Lease, Held>();
   /** Leases that were told `'busy'`: they ask again for the lock's item too, in the same exchange. */
   private readonly waiting = new WeakSet<Lease>();
 
@@ -91,7 +92,7 @@ export class MemcachedBackend implements SessionBackend {
       await this.connection.delete(key, this.lockKey(key), lockCas);
       return undefined;
     }
-    this.held.set(lease.token, { ...item, lockCas });
+    this.held.set(lease, { ...item, lockCas });
     return toRecord(item);
   }
 
@@ -104,7 +105,7 @@ export class MemcachedBackend implements SessionBackend {
       return lockCas && item?.header.version === held.header.version ? { ...item, lockCas } : undefined;
     });
     if (renewed) {
-      this.held.set(lease.token, renewed);
+      this.held.set(lease, renewed);
     }
     return renewed !== undefined;
   }
@@ -118,7 +119,7 @@ export class MemcachedBackend implements SessionBackend {
       ]);
       return unlocked || undefined;
     });
-    this.held.delete(lease.token);
+    this.held.delete(lease);
   }
 
   async touch(key: string, ttl: number): Promise<boolean> {
@@ -151,7 +152,7 @@ export class MemcachedBackend implements SessionBackend {
     }
     if (cas && lease) {
       const lockCas = await this.connection.set(key, this.lockKey(key), lockValue(lease), lockTtl(lease));
-      this.held.set(lease.token, { header, data: write.data, cas, lockCas: lockCas! });
+      this.held.set(lease, { header, data: write.data, cas, lockCas: lockCas! });
     }
     return cas !== undefined;
   }
@@ -176,10 +177,10 @@ export class MemcachedBackend implements SessionBackend {
       return cas && { header, data: write.data, cas, lockCas };
     });
     if (saved?.lockCas instanceof Buffer) {
-      this.held.set(lease.token, { ...saved, lockCas: saved.lockCas });
+      this.held.set(lease, { ...saved, lockCas: saved.lockCas });
       return true;
     }
-    this.held.delete(lease.token);
+    this.held.delete(lease);
     if (saved && !saved.lockCas) {
       // A renewal that was under way has changed the lock's mark: now by its name.
       await (unlock ? this.unlock(key, lease) : this.renew(key, lease));
@@ -210,7 +211,7 @@ export class MemcachedBackend implements SessionBackend {
       ]);
       return gone;
     });
-    this.held.delete(lease.token);
+    this.held.delete(lease);
     return removed ?? false;
   }
 
@@ -245,12 +246,12 @@ export class MemcachedBackend implements SessionBackend {
     lease: Lease,
     use: (held: Held) => Promise<T | undefined>,
   ): Promise<T | undefined> {
-    const noted = this.held.get(lease.token);
+    const noted = this.held.get(lease);
     const done = noted && (await use(noted));
     if (done !== undefined) {
       return done;
     }
-    this.held.delete(lease.token);
+    this.held.delete(lease);
     const [lock, item] = await Promise.all([this.connection.get(key, this.lockKey(key)), this.find(key)]);
     return lock && item && tokenOf(lock) === lease.token ? use({ ...item, lockCas: lock.cas }) : undefined;
   }
