@@ -1,6 +1,9 @@
 import { SessionLockTimeoutException } from '../exceptions/session.exception.js';
 import type { HeldLock } from './held-lock.js';
 
+/** The longest delay that a Node.js timer takes, in milliseconds: a longer one is none. */
+const MAX_TIMER = 2 ** 31 - 1;
+
 /** Whoever asks for a lock: a session in use. */
 export interface LockClient {
   /** Why it does not want the lock any more: nothing is waited for then. */
@@ -73,7 +76,8 @@ export class Waiter {
     private readonly leave: () => void,
   ) {
     this.deadline = Date.now() + wait.waitMs;
-    this.timer = setTimeout(() => this.giveUp(new SessionLockTimeoutException()), wait.waitMs);
+    const waitMs = Math.min(wait.waitMs, MAX_TIMER);
+    this.timer = setTimeout(() => this.giveUp(new SessionLockTimeoutException()), waitMs);
     if (wait.client) {
       wait.client.cancelWait = () => this.giveUp(wait.client!.givenUp);
     }

@@ -7,20 +7,14 @@ import {
 import type { Values } from './live-values.js';
 import type { ObservedPromise } from './observed-promise.js';
 import { OperationQueue } from './operation-queue.js';
+import { ReadOnlySessionDict } from './read-only-session-dict.js';
 import type { RecordState } from './record-handle.js';
 import { SequentialSession } from './sequential-session.js';
-import { ReadOnlySessionDict, SessionDict } from './session-dict.js';
+import { SessionDict } from './session-dict.js';
 import type { Session } from './session.js';
 
 /** What the response has to do about the cookie. */
 export type CookieChange = 'none' | 'set' | 'clear';
-
-/** A call that only takes the lock. */
-interface LockCall {
-  promise?: ObservedPromise<void>;
-  /** A commit came, and nobody waits for this. */
-  isCancelled: boolean;
-}
 
 /** See the table of states in docs/ARCHITECTURE.md. */
 export type OpenSessionState = RecordState['name'] | 'answered';
@@ -37,10 +31,6 @@ export class OpenSession extends SequentialSession {
 
   private readonly queue = new OperationQueue();
   private readOnlyDict: Session | undefined;
-  /** The calls that only take the lock, as long as they are not done. */
-  private lockCalls: Set<LockCall> | undefined;
-  /** The one of them that runs. */
-  private takingLock: LockCall | undefined;
   private whyGivenUp: Error | undefined;
   private hasFailed = false;
   private isAnswered = false;
@@ -50,7 +40,7 @@ export class OpenSession extends SequentialSession {
   get givenUp(): Error | undefined {
     return this.isAnswered
       ? new SessionAnsweredException(this.answeredBy)
-      : this.takingLock?.isCancelled
+      : this.queue.isCancelled
         ? new SessionLockTimeoutException()
         : this.whyGivenUp;
   }
@@ -121,32 +111,20 @@ export class OpenSession extends SequentialSession {
 
   /**
    * Runs a call of the application's. What it fails with, and nobody takes note of, is told by the commit.
-   * @param isUse whether it has a session read that was not asked for yet
+   * @param options.isUse whether it has a session read that was not asked for yet
+   * @param options.isLockOnly whether it only takes the lock: a commit ends its wait, if nobody waits for it
    */
-  call<T>(operation: (session: this) => Promise<T>, isUse = true): ObservedPromise<T> {
+  call<T>(
+    operation: (session: this) => Promise<T>,
+    { isUse = true, isLockOnly = false } = {},
+  ): ObservedPromise<T> {
     return this.queue.call(async () => {
       this.throwIfAnswered();
       if (isUse && !this.loaded) {
         await this.loadNow();
       }
       return operation(this);
-    });
-  }
-
-  /** As `call`, for what only takes the lock: a commit ends it, if nobody waits for it. */
-  callLock(operation: (session: this) => Promise<void>): ObservedPromise<void> {
-    const lockCall: LockCall = { isCancelled: false };
-    const lockCalls = (this.lockCalls ??= new Set());
-    lockCalls.add(lockCall);
-    return (lockCall.promise = this.call(async () => {
-      this.takingLock = lockCall;
-      try {
-        await operation(this);
-      } finally {
-        this.takingLock = undefined;
-        lockCalls.delete(lockCall);
-      }
-    }));
+    }, isLockOnly);
   }
 
   /**
@@ -166,7 +144,10 @@ export class OpenSession extends SequentialSession {
     if (this.cancelWait && !this.loaded) {
       return undefined; // somebody waits to begin: nothing has been done yet
     }
-    this.cancelLockCalls(drop);
+    this.queue.cancelLockCalls(drop);
+    if (this.queue.isCancelled) {
+      this.cancelWait?.();
+    }
     return this.queue.runIfNeeded(() => this.commitNow(drop, recheck));
   }
 
@@ -180,10 +161,7 @@ export class OpenSession extends SequentialSession {
   abandon(): void {
     this.isCommitted = true;
     this.values.isUsed = false;
-    const work = this.queue.runIfNeeded(() => this.handle.release());
-    if (work) {
-      this.runtime.background(work);
-    }
+    this.runtime.background(this.queue.runIfNeeded(() => this.handle.release()));
   }
 
   /** The answer has ended: what is asked of the session from now on is too late. */
@@ -276,7 +254,7 @@ export class OpenSession extends SequentialSession {
     const rest = this.values.isFilled ? touchAfterMs : Math.max(touchAfterMs, ttl / 2);
     const isDue = ttl > 0 && Date.now() + ttl - record.expiresAt >= rest;
     if (name === 'held') {
-      runtime.background(handle.release(isDue ? ttl : undefined)!);
+      runtime.background(handle.release(isDue ? ttl : undefined));
       this.isCookieDue ||= isDue;
       return undefined;
     }
@@ -291,24 +269,8 @@ export class OpenSession extends SequentialSession {
 
   private fail(error: unknown): never {
     this.hasFailed = true;
-    const work = this.handle.release();
-    if (work) {
-      this.runtime.background(work);
-    }
+    this.runtime.background(this.handle.release());
     throw error;
-  }
-
-  /** Those that nobody waits for: if the changes need the lock, the commit takes it. So it is no failure to tell. */
-  private cancelLockCalls(all: boolean): void {
-    for (const lockCall of this.lockCalls ?? []) {
-      if (all || !lockCall.promise!.isObserved) {
-        lockCall.promise!.isObserved = true;
-        lockCall.isCancelled = true;
-      }
-    }
-    if (this.takingLock?.isCancelled) {
-      this.cancelWait?.();
-    }
   }
 
   private throwIfAnswered(): void {

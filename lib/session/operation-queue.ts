@@ -2,6 +2,16 @@ import { ObservedPromise } from './observed-promise.js';
 
 type Operation<T> = () => Promise<T>;
 
+/** A call of the application's, until it has succeeded. */
+interface Call {
+  promise?: ObservedPromise<unknown>;
+  /** Whether all that it does is to take the lock. */
+  readonly isLockOnly: boolean;
+  /** A commit came, and nobody waits for this. */
+  isCancelled: boolean;
+  failure?: { error: unknown };
+}
+
 /**
  * The operations of one session in use: each begins when the one before it is done, at once if there is none.
  * Remembers what the application's own calls failed with.
@@ -9,23 +19,30 @@ type Operation<T> = () => Promise<T>;
 export class OperationQueue {
   /** The last operation, until it is done. */
   private tail: Promise<unknown> | undefined;
-  private readonly failures: { call: ObservedPromise<unknown>; error: unknown }[] = [];
+  private calls: Set<Call> | undefined;
+  private running: Call | undefined;
 
   get isIdle(): boolean {
     return this.tail === undefined;
   }
 
+  /** Whether the call that runs is one that a commit has cancelled. */
+  get isCancelled(): boolean {
+    return this.running?.isCancelled === true;
+  }
+
   /** Whether a call of the application's has failed, and nobody has taken note of it so far. */
   get hasUnheardFailure(): boolean {
-    return this.failures.some(({ call }) => !call.isObserved);
+    return this.calls !== undefined && [...this.calls].some(isUnheard);
   }
 
   /** @throws what a call of the application's failed with, if nobody has taken note of it; once */
   throwUnheard(): void {
-    const unheard = this.failures.find(({ call }) => !call.isObserved);
-    this.failures.length = 0;
+    const failed = [...(this.calls ?? [])].filter(({ failure }) => failure);
+    failed.forEach(call => this.calls!.delete(call));
+    const unheard = failed.find(isUnheard);
     if (unheard) {
-      throw unheard.error;
+      throw unheard.failure!.error;
     }
   }
 
@@ -48,11 +65,38 @@ export class OperationQueue {
   }
 
   /** As `run`, for the application. */
-  call<T>(operation: Operation<T>): ObservedPromise<T> {
-    const work = this.run(operation);
-    const call = ObservedPromise.of(work);
-    work.catch(error => this.failures.push({ call, error }));
-    return call;
+  call<T>(operation: Operation<T>, isLockOnly = false): ObservedPromise<T> {
+    const call: Call = { isLockOnly, isCancelled: false };
+    const calls = (this.calls ??= new Set()).add(call);
+    const work = this.run(async () => {
+      this.running = call;
+      try {
+        return await operation();
+      } finally {
+        this.running = undefined;
+      }
+    });
+    work.then(
+      () => calls.delete(call),
+      (error: unknown) => (call.failure = { error }),
+    );
+    const promise = ObservedPromise.of(work);
+    call.promise = promise;
+    return promise;
+  }
+
+  /**
+   * Cancels calls that only take the lock, if nobody waits for them: if the changes need the lock, the commit takes it.
+   * So it is no failure to tell.
+   * @param all those that somebody waits for, too
+   */
+  cancelLockCalls(all: boolean): void {
+    for (const call of this.calls ?? []) {
+      if (call.isLockOnly && (all || !call.promise!.isObserved)) {
+        call.promise!.isObserved = true;
+        call.isCancelled = true;
+      }
+    }
   }
 
   private follow(work: Promise<unknown>): void {
@@ -65,3 +109,5 @@ export class OperationQueue {
     work.then(leave, leave);
   }
 }
+
+const isUnheard = ({ promise, failure }: Call): boolean => failure !== undefined && !promise!.isObserved;

@@ -61,6 +61,13 @@ export class RecordHandle {
     this.state = NEW;
   }
 
+  /** What was read is not to be used: as if there were nothing. */
+  giveUp(): void {
+    if (this.record) {
+      this.state = NEW;
+    }
+  }
+
   /** Reads the record, without the lock or with the one that is held. */
   async read(key: string): Promise<void> {
     const record = await this.runtime.backend.read(key);

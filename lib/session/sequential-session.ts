@@ -8,8 +8,6 @@ import { SessionIdentity, type Identify, type SentId } from './session-identity.
 import { sessionKey } from './session-id.js';
 import type { SessionRuntime } from './session-runtime.js';
 
-/** The longest delay that a Node.js timer takes, in milliseconds: a longer one is none. */
-const MAX_TIMER = 2 ** 31 - 1;
 /** How often a new id that is taken already is drawn again; with random ids it never is. */
 const CREATE_TRIES = 3;
 
@@ -37,7 +35,6 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
   protected notEnded: { error: unknown } | undefined;
   private readonly startedAt = Date.now();
 
-  /** @param sent the id that the client sent; null for a cookie that holds none that is well-formed */
   constructor(
     protected readonly runtime: SessionRuntime,
     sent?: SentId | null,
@@ -67,20 +64,25 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
     );
   }
 
+  /** Reads the session, if that has not happened, and takes the lock, unless it is only read. */
   async loadNow(readOnly = false): Promise<void> {
     const { handle, values } = this;
+    const lock = !readOnly && this.locks;
     if (handle.name === 'unread') {
-      await this.readFirst(!readOnly && this.locks, readOnly);
-    } else if (handle.name === 'unsure') {
-      await this.refresh(!readOnly && this.locks);
+      if (this.identify) {
+        this.adoptSent(await this.identify());
+      }
+      if (this.originalId === undefined) {
+        handle.begin();
+      } else {
+        await (lock ? handle.acquire(this.key, this.wait(), true) : handle.read(this.key));
+        this.adoptFound(readOnly);
+      }
+    } else if (handle.name === 'unsure' || (handle.name === 'read' && lock)) {
+      await this.refresh(lock);
     }
-    if (!readOnly) {
-      if (!values.isFilled) {
-        values.start(this.parse() ?? {}, this.record);
-      }
-      if (handle.name === 'read' && this.locks) {
-        await this.refresh(true);
-      }
+    if (!readOnly && !values.isFilled) {
+      values.start(this.parse() ?? {}, this.record);
     }
   }
 
@@ -194,7 +196,6 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
     return this.handle.record;
   }
 
-  /** Whether a record of this session exists, as far as this request knows. */
   get isStored(): boolean {
     return this.handle.record !== undefined;
   }
@@ -205,41 +206,28 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
     }
   }
 
-  /** Whether a use takes the lock. */
   private get locks(): boolean {
     return this.locking !== 'explicit' && this.mayLock && !this.isCommitted;
   }
 
-  /** The first look at the storage. */
-  private async readFirst(lock: boolean, readOnly: boolean): Promise<void> {
-    const { handle, values, runtime } = this;
-    if (this.identify) {
-      this.adoptSent(await this.identify());
+  /** What the first look at the storage has found. */
+  private adoptFound(readOnly: boolean): void {
+    const { handle, values, record } = this;
+    const isAlive = record && record.createdAt + this.runtime.options.lifetimeMs > Date.now(); // it may be shorter now
+    const data = isAlive ? this.parse() : undefined;
+    this.isNew = !data;
+    this.missing = !data;
+    if (!data) {
+      this.runtime.background(handle.release());
+      handle.giveUp();
+      this.setId(undefined); // the client's id is never taken over
+    } else if (readOnly) {
+      values.show(data, record);
+      Object.assign(values, { owner: record!.owner, timeout: record!.timeout });
+    } else {
+      values.start(data, record);
     }
-    if (this.originalId === undefined) {
-      handle.begin();
-      return;
-    }
-    await (lock ? handle.acquire(this.key, this.wait(), true) : handle.read(this.key));
-    const { record } = handle;
-    const data = record && this.isAlive(record) ? runtime.parse(this.key, record) : undefined;
-    if (record && data) {
-      this.isNew = false;
-      this.isCookieDue = this.identify !== undefined; // it takes the place of another one, or of several
-      if (readOnly) {
-        values.show(data, record);
-        Object.assign(values, { owner: record.owner, timeout: record.timeout });
-      } else {
-        values.start(data, record);
-      }
-      return;
-    }
-    if (record) {
-      await handle.release();
-      handle.begin();
-    }
-    this.missing = true;
-    this.setId(undefined); // the client's id is never taken over
+    this.isCookieDue = data !== undefined && this.identify !== undefined; // it takes the place of another one, or of several
   }
 
   /** Takes the lock, or reads again without it; what this request changed since it read before stays. */
@@ -300,11 +288,6 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
     return this.record && this.runtime.parse(this.key, this.record);
   }
 
-  /** A lifetime that was shortened since the record was written counts too. */
-  private isAlive({ createdAt }: { createdAt: number }): boolean {
-    return createdAt + this.runtime.options.lifetimeMs > Date.now();
-  }
-
   private ttl(): number {
     return this.runtime.timeToLive(this.values.timeout, this.createdAt);
   }
@@ -312,6 +295,6 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
   /** @param timeout seconds; default: the option's */
   private wait(timeout?: number): LockWait {
     const waitMs = timeout === undefined ? this.runtime.options.lockTimeoutMs : timeout * 1000;
-    return { waitMs: Math.min(waitMs, MAX_TIMER), client: this };
+    return { waitMs, client: this };
   }
 }

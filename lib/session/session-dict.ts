@@ -4,7 +4,7 @@ import type { SessionValues } from './session-data.js';
 import type { Session, SessionIdListener } from './session.js';
 
 /** Untyped: which keys there are is declared by the application. */
-type Values = Record<string, any>;
+export type Values = Record<string, any>;
 
 /**
  * Stands behind every session: a property that is no member is looked for here, and an assignment to it
@@ -190,7 +190,7 @@ export class SessionDict extends NoOtherProperties implements Session {
   }
 
   load(): Promise<void> {
-    return this.#open.callLock(open => open.loadNow());
+    return this.#open.call(open => open.loadNow(), { isUse: false, isLockOnly: true });
   }
 
   reload(): Promise<void> {
@@ -226,14 +226,15 @@ export class SessionDict extends NoOtherProperties implements Session {
     if (timeout !== undefined && !(typeof timeout === 'number' && timeout >= 0)) {
       throw new RangeError(`session.acquireLock() takes timeout in seconds from 0, not ${String(timeout)}`);
     }
-    return this.#open.callLock(async open => {
+    const takeLock = async (open: OpenSession) => {
       this.refuseIfReadOnly();
       await open.acquireLockNow(timeout);
-    });
+    };
+    return this.#open.call(takeLock, { isLockOnly: true });
   }
 
   releaseLock(): Promise<void> {
-    return this.#open.call(open => open.releaseLockNow(), false);
+    return this.#open.call(open => open.releaseLockNow(), { isUse: false });
   }
 
   onIdChange(listener: SessionIdListener): () => void {
@@ -258,48 +259,5 @@ export class SessionDict extends NoOtherProperties implements Session {
       this.refuseIfReadOnly();
       await operation(open);
     });
-  }
-}
-
-/** The session as `@Session({ readOnly: true })` gives it: read without a lock, frozen; it shows what is stored now. */
-export class ReadOnlySessionDict extends SessionDict {
-  readonly #open: OpenSession;
-
-  constructor(open: OpenSession) {
-    super(open);
-    this.#open = open;
-    Object.preventExtensions(this);
-  }
-
-  override get timeout(): number {
-    return this.#open.storedTimeout;
-  }
-
-  override set timeout(_minutes: number) {
-    this.refuseIfReadOnly();
-  }
-
-  override get owner(): string | undefined {
-    return this.#open.storedOwner;
-  }
-
-  override set owner(_owner: string | undefined) {
-    this.refuseIfReadOnly();
-  }
-
-  override async load(): Promise<void> {
-    // It is; loading it again would lock it.
-  }
-
-  protected override readable(): Values {
-    return this.#open.storedValues();
-  }
-
-  protected override writable(): never {
-    this.refuseIfReadOnly();
-  }
-
-  protected override refuseIfReadOnly(): never {
-    throw new TypeError('This session is read-only; to change it, take it with @Session() instead');
   }
 }

@@ -67,7 +67,10 @@ export class SessionRuntime {
   }
 
   /** Lets a task finish after the response it belongs to. Failures have been logged where they happened. */
-  background(task: Promise<unknown>): void {
+  background(task: Promise<unknown> | undefined): void {
+    if (!task) {
+      return;
+    }
     this.pending.add(task);
     const forget = () => this.pending.delete(task);
     task.then(forget, forget);
