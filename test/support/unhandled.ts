@@ -1,8 +1,8 @@
 import { afterAll, afterEach, beforeAll, expect } from 'vitest';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
-/** No test of this describe may leave a rejection that nobody handles. */
-export function watchRejections(): void {
+/** No test of this describe may leave a rejection that nobody handles. @returns those of the test that runs */
+export function watchRejections(): unknown[] {
   const rejections: unknown[] = [];
   const note = (reason: unknown) => void rejections.push(reason);
   let others: NodeJS.UnhandledRejectionListener[] = [];
@@ -19,4 +19,5 @@ export function watchRejections(): void {
     process.off('unhandledRejection', note);
     others.forEach(other => process.on('unhandledRejection', other));
   });
+  return rejections;
 }
