@@ -1,4 +1,4 @@
-import { SessionDestroyedException } from '../exceptions/session.exception.js';
+import { SessionContextException, SessionDestroyedException } from '../exceptions/session.exception.js';
 import type { LockClient, LockWait } from '../locking/key-queue.js';
 import type { SessionLockingMode } from '../options/session-options.js';
 import type { SessionRecord, SessionWrite } from '../storage/session-backend.js';
@@ -24,6 +24,8 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
   locking: SessionLockingMode;
   /** Whether a use may wait for the lock: not before the route is entered, nor once the answer has begun. */
   mayLock = true;
+  /** Whether the headers have gone, and the cookie with them: no new session or id can reach the client. */
+  isSent = false;
   abstract readonly givenUp: Error | undefined;
   cancelWait: (() => void) | undefined;
 
@@ -112,6 +114,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
     if (handle.name === 'held') {
       await this.write(!keepsLock);
     } else {
+      this.throwIfTooLate();
       await this.create(keepsLock);
     }
   }
@@ -130,6 +133,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
   }
 
   async regenerateNow(): Promise<void> {
+    this.throwIfTooLate();
     const { handle, runtime } = this;
     const keepsLock = this.locked || this.locks;
     if (handle.endedBy && !this.isStored) {
@@ -202,6 +206,15 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
   protected throwIfEnded(): void {
     if (this.handle.endedBy) {
       throw this.handle.endedBy;
+    }
+  }
+
+  protected throwIfTooLate(): never | void {
+    if (this.isSent) {
+      throw new SessionContextException(
+        'The answer has begun, so that the cookie of a new session or id cannot reach the client: begin it before the ' +
+          'first byte is sent',
+      );
     }
   }
 
