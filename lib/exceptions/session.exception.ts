@@ -21,6 +21,16 @@ export class SessionOptionsException extends SessionException {
 /** No session can be had here: outside of a request, or on a route that has none. */
 export class SessionContextException extends SessionException {}
 
+/** A session, or a new id, was begun when the headers of the answer had gone, and the cookie with them. */
+export class SessionTooLateException extends SessionContextException {
+  constructor() {
+    super(
+      'The answer has begun, so that the cookie of a new session or id cannot reach the client: begin it before the ' +
+        'first byte is sent',
+    );
+  }
+}
+
 /** The session was used when its request had its answer already, and nothing could be stored any more. */
 export class SessionAnsweredException extends SessionException {
   /** @param end what the use came after */

@@ -93,7 +93,8 @@ export class RequestContext implements SessionContext, ResponseHandlers {
   /** The session in use, to be loaded. @throws SessionContextException if the route has none */
   prepare(): OpenSession {
     const open = this.getOpen();
-    open.mayBegin = !this.res.headersSent;
+    open.isSent = this.res.headersSent;
+    open.mayBegin = !open.isSent;
     open.mayLock = open.mayBegin && (this.isEntered || !this.isBodyAwaited);
     return open;
   }
@@ -196,6 +197,7 @@ export class RequestContext implements SessionContext, ResponseHandlers {
       res.setHeader('Retry-After', String(failure.retryAfter));
     }
     if (open && !this.isSkipped) {
+      open.isSent = true;
       writeSessionHeaders(res, req, statusCode, open, cookie, {
         sent: this.sent,
         isSecure: this.isSecure,

@@ -26,7 +26,7 @@ export type OpenSessionState = RecordState['name'] | 'answered';
 export class OpenSession extends SequentialSession {
   /** The dictionary that the application works with; always the same one. */
   readonly session: Session = new SessionDict(this);
-  /** Whether a new session may begin: not once the headers have gone, as its cookie would have gone with them. */
+  /** Whether what is written may begin a session: not if it was asked for again after the headers had gone. */
   mayBegin = true;
 
   private readonly queue = new OperationQueue();
@@ -86,11 +86,11 @@ export class OpenSession extends SequentialSession {
     if (!this.values.isFilled) {
       throw new SessionContextException('The session is not loaded: await session.load() before you use it');
     }
-    if (toWrite && !this.mayBegin && this.handle.name === 'new') {
-      throw new SessionContextException(
-        'The answer has begun, so that the cookie of a new session cannot reach the client: use the session before ' +
-          'the first byte is sent',
-      );
+    if (this.handle.name === 'new' && !this.mayBegin) {
+      const refuse = () => this.throwIfTooLate() as never;
+      return toWrite
+        ? refuse()
+        : new Proxy(this.values.live, { set: refuse, defineProperty: refuse, deleteProperty: refuse });
     }
     this.values.isUsed = true;
     return this.values.live;

@@ -1,4 +1,4 @@
-import { SessionDestroyedException } from '../exceptions/session.exception.js';
+import { SessionDestroyedException, SessionTooLateException } from '../exceptions/session.exception.js';
 import type { LockClient, LockWait } from '../locking/key-queue.js';
 import type { SessionLockingMode } from '../options/session-options.js';
 import type { SessionRecord, SessionWrite } from '../storage/session-backend.js';
@@ -10,6 +10,7 @@ import type { SessionRuntime } from './session-runtime.js';
 
 /** How often a new id that is taken already is drawn again; with random ids it never is. */
 const CREATE_TRIES = 3;
+const IDS_TAKEN = 'generateId returns ids that are taken; they must be random';
 
 /**
  * The operations of one session in use, one after the other: what each does in each state. The two halves meet here
@@ -22,6 +23,8 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
   locking: SessionLockingMode;
   /** Whether a use may wait for the lock: not before the route is entered, nor once the answer has begun. */
   mayLock = true;
+  /** Whether the headers have gone, and the cookie with them: no new session or id can reach the client. */
+  isSent = false;
   abstract readonly givenUp: Error | undefined;
   cancelWait: (() => void) | undefined;
 
@@ -114,6 +117,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
     if (handle.name === 'held') {
       await this.write(!keepsLock);
     } else {
+      this.throwIfTooLate();
       await this.create(keepsLock);
     }
   }
@@ -132,6 +136,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
   }
 
   async regenerateNow(): Promise<void> {
+    this.throwIfTooLate();
     const { handle, runtime } = this;
     const keepsLock = this.locked || this.locks;
     if (handle.endedBy && !this.isStored) {
@@ -146,7 +151,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
       const { timeout, createdAt } = handle.record!;
       const ttl = runtime.timeToLive(timeout, createdAt);
       if (!(await this.ending(handle.move(sessionKey(id), ttl)))) {
-        throw new Error('generateId returns ids that are taken; they must be random');
+        throw new Error(IDS_TAKEN);
       }
       this.isCookieDue = true;
     }
@@ -203,6 +208,12 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
   protected throwIfEnded(): void {
     if (this.handle.endedBy) {
       throw this.handle.endedBy;
+    }
+  }
+
+  protected throwIfTooLate(): void {
+    if (this.isSent) {
+      throw new SessionTooLateException();
     }
   }
 
@@ -268,7 +279,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
     const write = this.toWrite();
     for (let tries = 1; !(await this.handle.create(this.key, write, keepLock)); tries++) {
       if (tries === CREATE_TRIES) {
-        throw new Error('generateId returns ids that are taken; they must be random');
+        throw new Error(IDS_TAKEN);
       }
       this.setId(this.runtime.options.generateId());
     }
