@@ -11,7 +11,8 @@ interface HeaderContext {
   alsoClear: string | undefined;
 }
 
-let hasWarnedOfSharedCache = false;
+/** The applications that have been told that they let shared caches keep cookies. */
+const warned = new WeakSet<SessionCookie>();
 
 /** Sets the headers that an answer gets from a session that was used: the cookie, and what caches must know. */
 export function writeSessionHeaders(
@@ -46,7 +47,7 @@ export function writeSessionHeaders(
   if (cacheControl === '') {
     res.setHeader('Cache-Control', 'no-cache="Set-Cookie"');
   } else if (isShared) {
-    res.setHeader('Cache-Control', makePrivate(cacheControl));
+    res.setHeader('Cache-Control', makePrivate(cacheControl, cookie));
   }
 }
 
@@ -63,9 +64,9 @@ function addVaryCookie(res: ServerResponse): void {
   }
 }
 
-function makePrivate(cacheControl: string): string {
-  if (!hasWarnedOfSharedCache) {
-    hasWarnedOfSharedCache = true;
+function makePrivate(cacheControl: string, cookie: SessionCookie): string {
+  if (!warned.has(cookie)) {
+    warned.add(cookie);
     new Logger('Sessions').warn(
       `An answer with a new session cookie had Cache-Control: ${cacheControl}; it went out as private, as a shared ` +
         'cache would give the cookie to others. Do not begin or end sessions on routes that shared caches may keep',

@@ -115,7 +115,11 @@ export class SessionStore {
       const outer = currentContext();
       for (let context = outer; context; context = context.outer) {
         if (context.owns(id)) {
-          return this.updateOwn(context, fn);
+          await (context.open ? context.open.load() : context.use());
+          // Of several cookies, the request's session may be another one.
+          if (context.owns(id)) {
+            return this.updateOwn(context.open!, fn);
+          }
         }
       }
       return this.updateOther(new OpenSession(this.runtime, { id, key }), outer, fn);
@@ -217,7 +221,7 @@ export class SessionStore {
     try {
       const context: SessionContext = {
         open,
-        owns: other => other === open.id,
+        owns: other => open.isStored && other === open.id,
         // current() is the request's session also here.
         use: options => this.useOuter(outer, options),
         outer,
@@ -231,15 +235,7 @@ export class SessionStore {
     }
   }
 
-  private async updateOwn<T>(
-    context: SessionContext,
-    fn: (session: Session) => Promise<T> | T,
-  ): Promise<T | undefined> {
-    await (context.open ? context.open.load() : context.use());
-    const open = context.open!;
-    if (!open.isStored) {
-      return undefined;
-    }
+  private async updateOwn<T>(open: OpenSession, fn: (session: Session) => Promise<T> | T): Promise<T> {
     const wasLocked = open.locked;
     await open.session.acquireLock();
     const { record } = open;
