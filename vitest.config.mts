@@ -1,12 +1,16 @@
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config';
+import { SHARED_STORAGES } from './test/support/storage-names.js';
 
 /** Most tests wait most of the time, for servers, disks and clocks: there is room for more files than processors. */
 const WORKERS = Math.min(2 * availableParallelism(), 8);
 
 /** Milliseconds. Full counts take minutes where others use the disk too. */
 const TIMEOUT = process.env.TEST_LONG ? 180_000 : 60_000;
+
+/** With TEST_STORAGES=ram, no test is left of these, which vitest takes for a failure. */
+const SEVERAL_PROCESSES = ['test/e2e/processes.spec.ts', 'test/faults/dying-holder.spec.ts'];
 
 /** Files of a folder of test/. */
 function project(
@@ -21,6 +25,7 @@ function project(
     test: {
       name,
       include: [`test/${folder}/**/*.spec.ts`],
+      exclude: SHARED_STORAGES.length > 0 ? [] : SEVERAL_PROCESSES,
       setupFiles: ['test/support/setup-file.ts'],
       testTimeout: TIMEOUT,
       hookTimeout: TIMEOUT,
