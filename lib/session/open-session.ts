@@ -219,12 +219,7 @@ export class OpenSession extends SequentialSession {
 
   /** Stores what has changed, and frees the lock. */
   private async storeNow(): Promise<void> {
-    const { name } = this.handle;
-    if (name === 'read' || name === 'unsure') {
-      // Also if the client has gone: the handler did its work.
-      await this.refresh(true, { waitMs: this.runtime.options.lockTimeoutMs });
-    }
-    this.throwIfEnded();
+    await this.lockNow({ waitMs: this.runtime.options.lockTimeoutMs }); // also if the client has gone: the handler did its work
     await (this.locked ? this.write(true) : this.create(false));
   }
 

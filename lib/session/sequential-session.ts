@@ -57,7 +57,6 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
     return this.handle.record?.expiresAt ?? Date.now() + this.ttl();
   }
 
-  /** Whether `loadNow` has nothing left to do. */
   protected isReady(readOnly: boolean): boolean {
     const { name } = this.handle;
     return (
@@ -79,7 +78,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
         handle.begin();
       } else {
         await (lock ? handle.acquire(this.key, this.wait(), true) : handle.read(this.key));
-        this.adoptFound(readOnly);
+        this.adoptFirst(readOnly);
       }
     } else if (handle.name === 'unsure' || (handle.name === 'read' && lock)) {
       await this.refresh(lock);
@@ -92,12 +91,10 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
   async reloadNow(): Promise<void> {
     const { handle, values } = this;
     this.throwIfEnded();
-    if (handle.name === 'new') {
-      values.start({});
-      return;
+    if (handle.name !== 'new') {
+      // A read does not wait for the lock: this request may have it.
+      await (handle.name === 'unsure' ? this.refresh(this.locks) : handle.read(this.key));
     }
-    // A read does not wait for the lock: this request may have it.
-    await (handle.name === 'unsure' ? this.refresh(this.locks) : handle.read(this.key));
     this.throwIfEnded();
     const data = this.parse();
     if (this.record && !data) {
@@ -110,10 +107,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
   async saveNow(): Promise<void> {
     const { handle } = this;
     const keepsLock = this.locked || this.locks;
-    if (handle.name === 'read' || handle.name === 'unsure') {
-      await this.refresh(true);
-    }
-    this.throwIfEnded();
+    await this.lockNow();
     if (handle.name === 'held') {
       await this.write(!keepsLock);
     } else {
@@ -127,12 +121,10 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
       await this.refresh(this.locks);
     }
     this.throwIfEnded();
-    if (this.isStored) {
-      if (!(await this.handle.touch(this.ttl()))) {
-        throw this.handle.endedBy!;
-      }
-      this.isCookieDue = true;
+    if (this.isStored && !(await this.handle.touch(this.ttl()))) {
+      throw this.handle.endedBy!;
     }
+    this.isCookieDue ||= this.isStored;
   }
 
   async regenerateNow(): Promise<void> {
@@ -142,10 +134,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
     if (handle.endedBy && !this.isStored) {
       handle.forget(); // a log-in that waited for a session which ended meanwhile begins anew
     }
-    if (handle.name === 'read' || handle.name === 'unsure') {
-      await this.refresh(true);
-    }
-    this.throwIfEnded();
+    await this.lockNow();
     const id = runtime.options.generateId();
     if (handle.name === 'held') {
       const { timeout, createdAt } = handle.record!;
@@ -178,12 +167,12 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
     this.isDestroyed = true;
   }
 
-  /** @param timeout seconds; default: the option's */
-  async acquireLockNow(timeout?: number): Promise<void> {
-    this.throwIfEnded();
+  /** Takes the lock, if there is a record. @throws why the session has ended */
+  async lockNow(wait = this.wait()): Promise<void> {
     if (this.handle.name === 'read' || this.handle.name === 'unsure') {
-      await this.refresh(true, this.wait(timeout));
+      await this.refresh(true, wait);
     }
+    this.throwIfEnded();
   }
 
   async releaseLockNow(): Promise<void> {
@@ -221,8 +210,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
     return this.locking !== 'explicit' && this.mayLock && !this.isCommitted;
   }
 
-  /** What the first look at the storage has found. */
-  private adoptFound(readOnly: boolean): void {
+  private adoptFirst(readOnly: boolean): void {
     const { handle, values, record } = this;
     const isAlive = record && record.createdAt + this.runtime.options.lifetimeMs > Date.now(); // it may be shorter now
     const data = isAlive ? this.parse() : undefined;
@@ -304,7 +292,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
   }
 
   /** @param timeout seconds; default: the option's */
-  private wait(timeout?: number): LockWait {
+  wait(timeout?: number): LockWait {
     const waitMs = timeout === undefined ? this.runtime.options.lockTimeoutMs : timeout * 1000;
     return { waitMs, client: this };
   }

@@ -228,7 +228,7 @@ export class SessionDict extends NoOtherProperties implements Session {
     }
     const takeLock = async (open: OpenSession) => {
       this.refuseIfReadOnly();
-      await open.acquireLockNow(timeout);
+      await open.lockNow(open.wait(timeout));
     };
     return this.#open.call(takeLock, { isLockOnly: true });
   }
