@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { sessionKey } from '../../lib/session/session-id.js';
 import { sendRaw } from '../support/client.js';
 import { inLong } from '../support/long.js';
 import { startSessionServers, type ServerProgram } from '../support/programs.js';
@@ -187,6 +188,28 @@ describe.each(SHARED_STORAGES)('%s', storage => {
       over.abort();
       await sweeping;
       expect(refused).toBe(expiring);
+    });
+  });
+
+  describe('invariant 12, ended is ended: one process waits for the lock of another', () => {
+    const endingsNow = Object.entries(endings).filter(
+      ([name]) => !name.includes('turn') && (hasOwners || !name.includes('ByOwner')),
+    );
+    it.each(endingsNow)('%s: whose turn came after it is given nothing', async (_name, end) => {
+      for (let run = 0; run < inLong(50, 3); run++) {
+        const owner = randomUUID();
+        const id = await create(owner);
+        const [slow, waiting, other] = [0, 1, 2].map(index => new Browser(servers[index]!.url, id));
+        const answering = slow!.get(`/append/${id}?work=150`);
+        await servers[0]!.program.waitForLine(new RegExp(`^working ${id}$`));
+        const turn = waiting!.get('/seen');
+        await servers[1]!.program.waitForLine(new RegExp(`^busy ${sessionKey(id)}$`));
+        expect((await other!.get(end({ id, owner }))).status).toBe(200);
+        const seen = await turn;
+        expect([seen.status, seen.json(), seen.setCookies]).toEqual([200, {}, []]);
+        expect((await answering).status).toBe(409);
+        [slow, waiting, other].forEach(browser => browser!.close());
+      }
     });
   });
 });

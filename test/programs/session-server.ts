@@ -10,7 +10,7 @@ import { serve } from './serve.js';
  * - SESSION_OPTIONS: the session options, as JSON
  *
  * Prints `listening <port>`, and `working <name>` as a handler with a name begins its work: it has read the session
- * and, unless it merges, holds the lock. `?work` is how many milliseconds that takes; without it, 1 to 20.
+ * and, unless it merges, holds the lock. Prints `busy <key>` when another process is first found to have a lock. `?work` is how many milliseconds that takes; without it, 1 to 20.
  */
 const { SESSION_OPTIONS = '{}' } = process.env;
 
@@ -24,12 +24,33 @@ async function work(name?: string, ms = String(1 + Math.random() * 19)): Promise
 const append = (session: Session, entry: string) =>
   session.set('entries', [...session.get('entries', []), entry]);
 
+function tellOfBusy(backend: SessionBackend): void {
+  const told = new Set<string>();
+  const lock = backend.lock.bind(backend);
+  backend.lock = async (key, lease) => {
+    const outcome = await lock(key, lease);
+    if (outcome === 'busy' && !told.has(key)) {
+      told.add(key);
+      console.log(`busy ${key}`);
+    }
+    return outcome;
+  };
+}
+
 @Controller()
 class SessionController {
   constructor(
     private readonly store: SessionStore,
     @Inject(SESSION_BACKEND) private readonly backend: SessionBackend,
-  ) {}
+  ) {
+    tellOfBusy(backend);
+  }
+
+  /** What its turn is given. */
+  @Get('seen')
+  seen(@Session() session: Session) {
+    return { ...session.toJSON() };
+  }
 
   @Get('create/:owner')
   async create(@Param('owner') owner: string) {
