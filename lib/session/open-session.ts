@@ -55,6 +55,11 @@ export class OpenSession extends SequentialSession {
     return this.loaded && this.values.isFilled;
   }
 
+  /** What a call of the application's failed with last. */
+  get lastFailure(): unknown {
+    return this.queue.lastFailure;
+  }
+
   /** The owner that the record names, whatever this request has set since. */
   get storedOwner(): string | undefined {
     return this.handle.record?.owner;

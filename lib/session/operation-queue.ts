@@ -11,6 +11,9 @@ export class OperationQueue {
   private tail: Promise<unknown> | undefined;
   private readonly failures: { call: ObservedPromise<unknown>; error: unknown }[] = [];
 
+  /** What a call of the application's failed with last, whoever has taken note of it. */
+  lastFailure: unknown;
+
   get isIdle(): boolean {
     return this.tail === undefined;
   }
@@ -51,7 +54,10 @@ export class OperationQueue {
   call<T>(operation: Operation<T>): ObservedPromise<T> {
     const work = this.run(operation);
     const call = ObservedPromise.of(work);
-    work.catch(error => this.failures.push({ call, error }));
+    work.catch(error => {
+      this.lastFailure = error;
+      this.failures.push({ call, error });
+    });
     return call;
   }
 
