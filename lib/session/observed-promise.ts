@@ -10,15 +10,19 @@ export class ObservedPromise<T> extends Promise<T> {
   /** Whether somebody has asked to be told of a failure: by `await`, `catch`, or further down the chain. */
   isObserved = false;
   private before: ObservedPromise<unknown> | undefined;
+  /** Whether it has gone further down the chain: then it is for the end of that to be handled. */
+  private isFollowed = false;
 
   static of<T>(work: Promise<T>): ObservedPromise<T> {
     const promise = new ObservedPromise<T>((resolve, reject) => {
-      work.then(resolve, (error: object) => {
-        passedOn.add(error);
+      work.then(resolve, (error: unknown) => {
+        if (isObject(error)) {
+          passedOn.add(error);
+        }
         reject(error);
       });
     });
-    promise.guard();
+    promise.onRejected(() => undefined);
     return promise;
   }
 
@@ -51,6 +55,7 @@ export class ObservedPromise<T> extends Promise<T> {
     onFailed?: ((reason: any) => B | PromiseLike<B>) | null,
   ): Promise<A | B> {
     const next = super.then(onDone, onFailed) as ObservedPromise<A | B>;
+    this.isFollowed = true;
     next.before = this;
     next.guard();
     return next;
@@ -61,11 +66,24 @@ export class ObservedPromise<T> extends Promise<T> {
     this.before?.observe();
   }
 
+  /** What is left of a failure that nobody handles is as without this class, but for those that were passed on. */
   private guard(): void {
-    super.then(undefined, (error: object) => {
-      if (!passedOn.has(error)) {
-        throw error;
+    this.onRejected((error: unknown) => {
+      if (!isObject(error) || !passedOn.has(error)) {
+        // As late as Node.js looks for it.
+        process.nextTick(() => {
+          if (!this.isFollowed) {
+            void Promise.reject(error);
+          }
+        });
       }
     });
   }
+
+  private onRejected(act: (error: unknown) => void): void {
+    super.then(undefined, act);
+  }
 }
+
+const isObject = (value: unknown): value is object =>
+  (typeof value === 'object' && value !== null) || typeof value === 'function';
