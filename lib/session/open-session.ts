@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import {
   SessionAnsweredException,
   SessionContextException,
@@ -36,6 +37,11 @@ export class OpenSession extends SequentialSession {
   private hasFailed = false;
   private isAnswered = false;
   private answeredBy: string | undefined;
+
+  /** What prints it, from wherever it is reached, must not print ids and data. */
+  [inspect.custom](): string {
+    return 'OpenSession';
+  }
 
   /** Why nothing is waited for any more. Made when it is asked for: an exception takes 4 % of a request's time. */
   get givenUp(): Error | undefined {
