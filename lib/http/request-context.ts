@@ -192,9 +192,11 @@ export class RequestContext implements SessionContext, ResponseHandlers {
   }
 
   onHeaders(statusCode: number): void {
-    const { open, req, res, cookie, failure } = this;
-    if (statusCode === 503 && failure instanceof SessionHttpException && failure.retryAfter !== undefined) {
-      res.setHeader('Retry-After', String(failure.retryAfter));
+    const { open, req, res, cookie } = this;
+    const failure = this.failure ?? open?.lastFailure;
+    const retryAfter = failure instanceof SessionHttpException ? failure.retryAfter : undefined;
+    if (statusCode === 503 && retryAfter !== undefined && !res.hasHeader('Retry-After')) {
+      res.setHeader('Retry-After', String(retryAfter));
     }
     if (open && !this.isSkipped) {
       open.isSent = true;

@@ -7,6 +7,9 @@ export class ObservedPromise<T> extends Promise<T> {
   /** Whether somebody has asked to be told of a failure: by `await`, `catch`, or further down the chain. */
   isObserved = false;
   private before: ObservedPromise<unknown> | undefined;
+  /** Whether it has gone further down the chain: then it is for the end of that to be handled. */
+  private isFollowed = false;
+
   /** What it was rejected with, if that is what the call failed with. It may be anything, undefined too. */
   private failure: { reason: unknown } | undefined;
 
@@ -18,7 +21,6 @@ export class ObservedPromise<T> extends Promise<T> {
     return promise;
   }
 
-  // oxlint-disable-next-line unicorn/no-thenable -- it has to know whether someone waits
   override then<A = T, B = never>(
     onDone?: ((value: T) => A | PromiseLike<A>) | null,
     onFailed?: ((reason: any) => B | PromiseLike<B>) | null,
@@ -48,6 +50,7 @@ export class ObservedPromise<T> extends Promise<T> {
     onFailed?: ((reason: any) => B | PromiseLike<B>) | null,
   ): Promise<A | B> {
     const next = super.then(onDone, onFailed) as ObservedPromise<A | B>;
+    this.isFollowed = true;
     next.before = this;
     next.guard();
     return next;
@@ -58,12 +61,19 @@ export class ObservedPromise<T> extends Promise<T> {
     this.before?.observe();
   }
 
+  /** What a callback throws and nobody handles is unhandled, as without this class; what the call failed with is not. */
   private guard(): void {
-    super.then(undefined, reason => {
-      if (this.before && !(this.before.failure && Object.is(this.before.failure.reason, reason))) {
-        throw reason; // a callback's
+    super.then(undefined, (reason: unknown) => {
+      if (!this.before || (this.before.failure && Object.is(this.before.failure.reason, reason))) {
+        this.failure = { reason };
+        return;
       }
-      this.failure = { reason };
+      // As late as Node.js looks for it.
+      process.nextTick(() => {
+        if (!this.isFollowed) {
+          void Promise.reject(reason);
+        }
+      });
     });
   }
 }

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import {
   SessionAnsweredException,
   SessionContextException,
@@ -36,6 +37,11 @@ export class OpenSession extends SequentialSession {
   private isAnswered = false;
   private answeredBy: string | undefined;
 
+  /** What prints it, from wherever it is reached, must not print ids and data. */
+  [inspect.custom](): string {
+    return 'OpenSession';
+  }
+
   /** Why nothing is waited for any more. Made when it is asked for: an exception takes 4 % of a request's time. */
   get givenUp(): Error | undefined {
     return this.isAnswered
@@ -56,6 +62,11 @@ export class OpenSession extends SequentialSession {
   /** Whether it was loaded to be worked with, not only to be read. */
   get isUsable(): boolean {
     return this.loaded && this.values.isFilled;
+  }
+
+  /** What a call of the application's failed with last. */
+  get lastFailure(): unknown {
+    return this.queue.lastFailure;
   }
 
   /** The owner that the record names, whatever this request has set since. */

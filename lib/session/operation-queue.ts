@@ -21,6 +21,8 @@ export class OperationQueue {
   private tail: Promise<unknown> | undefined;
   private calls: Set<Call> | undefined;
   private running: Call | undefined;
+  /** What a call of the application's failed with last, whoever has taken note of it. */
+  lastFailure: unknown;
 
   get isIdle(): boolean {
     return this.tail === undefined;
@@ -78,7 +80,10 @@ export class OperationQueue {
     });
     work.then(
       () => calls.delete(call),
-      (error: unknown) => (call.failure = { error }),
+      (error: unknown) => {
+        this.lastFailure = error;
+        call.failure = { error };
+      },
     );
     const promise = ObservedPromise.of(work);
     call.promise = promise;

@@ -1,5 +1,6 @@
 import { Logger } from '@nestjs/common';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { inspect } from 'node:util';
 import { LockManager } from '../locking/lock-manager.js';
 import type { ResolvedSessionOptions } from '../options/session-options.js';
 import { FailSafeBackend } from '../storage/fail-safe-backend.js';
@@ -25,6 +26,11 @@ export class SessionRuntime {
   ) {
     this.backend = new FailSafeBackend(backend, options.debug);
     this.locks = new LockManager(this.backend, options.leaseMs);
+  }
+
+  /** Secrets, and the sessions of all who are at work, are reached from here: what prints services must not. */
+  [inspect.custom](): string {
+    return 'SessionRuntime';
   }
 
   /** The record's data as an object, or undefined if it cannot be read: then the session counts as missing. */

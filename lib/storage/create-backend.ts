@@ -1,4 +1,5 @@
 import type { ModuleRef } from '@nestjs/core';
+import { inspect } from 'node:util';
 import { SessionOptionsException } from '../exceptions/session.exception.js';
 import type { ResolvedSessionOptions } from '../options/session-options.js';
 import { FileBackend } from './file/file.backend.js';
@@ -31,18 +32,18 @@ export async function createBackend(
 ): Promise<SessionBackend> {
   const { storageType } = options;
   if (storageType === 'ram') {
-    return new RamBackend(options.maxSessions);
+    return asItsName(new RamBackend(options.maxSessions));
   }
   if (storageType === 'file') {
     const backend = new FileBackend(options.storagePath!);
     await backend.open();
-    return backend;
+    return asItsName(backend);
   }
   if (storageType === 'postgresql') {
-    return openPostgresqlBackend(options);
+    return asItsName(await openPostgresqlBackend(options));
   }
   if (storageType === 'memcached') {
-    return openMemcachedBackend(options);
+    return asItsName(await openMemcachedBackend(options));
   }
   const backend = typeof storageType === 'function' ? await moduleRef.create(storageType) : storageType;
   const missing = METHODS.filter(method => typeof backend[method] !== 'function');
@@ -53,3 +54,7 @@ export async function createBackend(
   }
   return backend;
 }
+
+/** How it is printed: it holds the data of sessions, and what a server's password is in. */
+const asItsName = (backend: SessionBackend): SessionBackend =>
+  Object.defineProperty(backend, inspect.custom, { value: () => backend.constructor.name });
