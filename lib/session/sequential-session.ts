@@ -275,7 +275,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
   }
 
   protected async create(keepLock: boolean): Promise<void> {
-    const write = this.toWrite();
+    const write = { ...this.toWrite(), isFreshKey: !this.runtime.options.customId };
     for (let tries = 1; !(await this.handle.create(this.key, write, keepLock)); tries++) {
       if (tries === CREATE_TRIES) {
         throw new Error('generateId returns ids that are taken; they must be random');
