@@ -28,6 +28,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
   protected readonly handle: RecordHandle;
   protected isCommitted = false;
   protected isDestroyed = false;
+  protected isReplaced = false;
   /** The client needs the cookie: its id is new, or it lives longer now. */
   protected isCookieDue = false;
   protected isCookieExpired = false;
@@ -153,11 +154,13 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
     tell();
   }
 
-  async destroyNow(): Promise<void> {
+  /** @param isReplaced a new session begins in its place, as any other does */
+  async destroyNow(isReplaced = false): Promise<void> {
     if (this.isStored || this.handle.name === 'unsure') {
       await this.ending(this.handle.delete(this.key));
     }
     this.forgetNow();
+    this.isReplaced = isReplaced;
   }
 
   /** Forgets a session whose record is gone; what is written from now on is a new session's. */
@@ -167,6 +170,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
     this.setId(undefined);
     this.isNew = true;
     this.isDestroyed = true;
+    this.isReplaced = false;
   }
 
   /** @param timeout seconds; default: the option's */
