@@ -214,7 +214,7 @@ class ExpressSessionHandler implements ProxyHandler<object> {
   private async end(open: OpenSession, next: 'fresh' | 'none', keys: string[] = []): Promise<void> {
     const past: Past = { id: open.id, values: { ...open.values.live } };
     const cookie = this.cookie.toJSON();
-    await open.destroyNow();
+    await open.destroyNow(next === 'fresh');
     this.past = past;
     this.cookie.end(cookie);
     this.source.replaceView(next);

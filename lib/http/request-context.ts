@@ -54,7 +54,7 @@ export class RequestContext implements SessionContext, ResponseHandlers {
     private readonly req: IncomingMessage,
     private readonly res: ServerResponse,
     /** Who knows the protocol, behind a trusted proxy too: Express' or Fastify's request. */
-    public source: { protocol?: string },
+    public source: { protocol?: string; secure?: boolean },
     private readonly former?: FormerSessions,
   ) {
     attachContext(req, this);
@@ -286,7 +286,7 @@ export class RequestContext implements SessionContext, ResponseHandlers {
   private get isSecure(): boolean {
     try {
       return (
-        this.source.protocol === 'https' ||
+        (this.source.secure ?? this.source.protocol === 'https') ||
         Boolean((this.req.socket as { encrypted?: boolean } | null)?.encrypted)
       );
     } catch {

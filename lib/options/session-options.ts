@@ -103,8 +103,8 @@ export interface SessionModuleOptions {
    */
   locking?: SessionLockingMode;
   /**
-   * True: load the session of every request before its middleware runs, for middleware that uses `req.session` at
-   * once. With `'implicit'`, that locks it too. Default false.
+   * True: read the session of every request before its middleware runs, for middleware that uses `req.session` at
+   * once. The route takes the lock. Default false.
    */
   eager?: boolean;
   /** False: leave `req.session` to others, such as express-session beside this package. Default true. */

@@ -21,6 +21,7 @@ export class ObservedPromise<T> extends Promise<T> {
     return promise;
   }
 
+  // oxlint-disable-next-line unicorn/no-thenable -- it has to know whether someone waits
   override then<A = T, B = never>(
     onDone?: ((value: T) => A | PromiseLike<A>) | null,
     onFailed?: ((reason: any) => B | PromiseLike<B>) | null,

@@ -243,7 +243,8 @@ export class OpenSession extends SequentialSession {
       return this.values.isChanged(this.handle.record);
     }
     // Of what was destroyed or asked to expire, nothing is stored unasked.
-    const isWanted = this.runtime.options.saveUninitialized && !this.isCookieExpired && !this.isDestroyed;
+    const isUnwanted = this.isCookieExpired || (this.isDestroyed && !this.isReplaced);
+    const isWanted = this.runtime.options.saveUninitialized && !isUnwanted;
     return this.values.isFilled && (isWanted || !this.values.isEmpty);
   }
 

@@ -179,10 +179,10 @@ export class RecordHandle {
    * @throws SessionDestroyedException, SessionLeaseLostException: then nothing was moved
    */
   async move(key: string, ttl: number): Promise<boolean> {
-    const { backend, locks } = this.runtime;
+    const { backend, locks, options } = this.runtime;
     const { lock: old, key: oldKey } = this;
     const { data, owner, timeout, createdAt } = old.record;
-    const write = { data, owner, timeout, createdAt, ttl };
+    const write = { data, owner, timeout, createdAt, ttl, isFreshKey: !options.customId };
     const lease = locks.newLease();
     try {
       if (!(await backend.create(key, write, lease))) {

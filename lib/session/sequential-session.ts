@@ -31,6 +31,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
   protected readonly handle: RecordHandle;
   protected isCommitted = false;
   protected isDestroyed = false;
+  protected isReplaced = false;
   /** The client needs the cookie: its id is new, or it lives longer now. */
   protected isCookieDue = false;
   protected isCookieExpired = false;
@@ -151,11 +152,13 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
     tell();
   }
 
-  async destroyNow(): Promise<void> {
+  /** @param isReplaced a new session begins in its place, as any other does */
+  async destroyNow(isReplaced = false): Promise<void> {
     if (this.isStored || this.handle.name === 'unsure') {
       await this.ending(this.handle.delete(this.key));
     }
     this.forgetNow();
+    this.isReplaced = isReplaced;
   }
 
   /** Forgets a session whose record is gone; what is written from now on is a new session's. */
@@ -165,6 +168,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
     this.setId(undefined);
     this.isNew = true;
     this.isDestroyed = true;
+    this.isReplaced = false;
   }
 
   /** Takes the lock, if there is a record. @throws why the session has ended */
@@ -264,7 +268,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
   }
 
   protected async create(keepLock: boolean): Promise<void> {
-    const write = this.toWrite();
+    const write = { ...this.toWrite(), isFreshKey: !this.runtime.options.customId };
     for (let tries = 1; !(await this.handle.create(this.key, write, keepLock)); tries++) {
       if (tries === CREATE_TRIES) {
         throw new Error(IDS_TAKEN);

@@ -21,6 +21,8 @@ export interface SessionWrite {
   createdAt?: number | undefined;
   /** Milliseconds from now until the record expires. */
   ttl: number;
+  /** `create`: the key comes from 256 random bits that were just drawn, so that none can be there under it. */
+  isFreshKey?: boolean;
 }
 
 /** A claim on one key's lock: who claims, and for how long without a renewal. Only ever used by one backend object. */

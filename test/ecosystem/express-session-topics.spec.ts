@@ -4,7 +4,9 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { ExpressSession } from 'nest-sessions';
 import { ADAPTERS, startApp, type TestApp } from '../support/app.js';
 import { ScriptController } from '../support/scripts.js';
-import { SAME, type Start } from './express-session-topics.js';
+import { DIFFERENT } from './express-session-differences.js';
+import type { Start } from './express-session-helpers.js';
+import { SAME } from './express-session-topics.js';
 
 const PAGE = new URL('../../docs/from-express-session.md', import.meta.url);
 const ROW = /^\| (.+) \| (same|different|not applicable) \|/;
@@ -25,7 +27,7 @@ class HitController {
   }
 }
 
-describe.each(ADAPTERS)('what express-session’s tests name is the same through req.session: %s', adapter => {
+describe.each(ADAPTERS)('what express-session’s tests name, through req.session: %s', adapter => {
   const servers: TestApp[] = [];
   const start: Start = async (sessions = {}, more = {}) => {
     const server = await startApp({
@@ -43,7 +45,8 @@ describe.each(ADAPTERS)('what express-session’s tests name is the same through
     await Promise.all(servers.splice(0).map(server => server.close()));
   });
 
-  it.each(Object.entries(SAME))('%s', (_topic, prove) => prove(start));
+  it.each(Object.entries(SAME))('same: %s', (_topic, prove) => prove(start));
+  it.each(Object.entries(DIFFERENT))('different: %s', (_topic, prove) => prove(start));
 });
 
 describe('the table of express-session’s topics', () => {
@@ -54,5 +57,7 @@ describe('the table of express-session’s topics', () => {
   it('calls same what is tested here, and nothing else', () => {
     const same = rows.filter(({ here }) => here === 'same').map(({ topic }) => topic);
     expect(same).toEqual(Object.keys(SAME));
+    const different = rows.filter(({ here }) => here === 'different').map(({ topic }) => topic);
+    expect(different).toEqual(expect.arrayContaining(Object.keys(DIFFERENT)));
   });
 });

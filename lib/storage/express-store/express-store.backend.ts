@@ -86,10 +86,11 @@ class ExpressStoreBackend implements SessionBackend {
 
   create(key: string, write: SessionWrite, lease?: Lease): Promise<boolean> {
     return this.inTurn(key, async () => {
-      if (await this.find(key)) {
+      const { data, owner, timeout, createdAt = Date.now(), ttl, isFreshKey } = write;
+      // express-session never asks a store for a new id: some stores throw at one that they do not know.
+      if (!isFreshKey && (await this.find(key))) {
         return false;
       }
-      const { data, owner, timeout, createdAt = Date.now(), ttl } = write;
       this.locks.delete(key);
       await this.put(key, { data, owner, timeout, createdAt }, ttl);
       if (lease) {
