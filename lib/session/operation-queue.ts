@@ -1,3 +1,4 @@
+import { SessionStorageException } from '../exceptions/session.exception.js';
 import { ObservedPromise } from './observed-promise.js';
 
 type Operation<T> = () => Promise<T>;
@@ -9,6 +10,8 @@ type Operation<T> = () => Promise<T>;
 export class OperationQueue {
   /** The last operation, until it is done. */
   private tail: Promise<unknown> | undefined;
+  /** The storage's last failure. */
+  private trouble: unknown;
   private readonly failures: { call: ObservedPromise<unknown>; error: unknown }[] = [];
 
   get isIdle(): boolean {
@@ -47,9 +50,13 @@ export class OperationQueue {
     return work;
   }
 
-  /** As `run`, for the application. */
+  /**
+   * As `run`, for the application. What was waiting in line when the storage failed fails with it: an answer would
+   * have to wait for a hundred forgotten saves, each of which waits for the storage.
+   */
   call<T>(operation: Operation<T>): ObservedPromise<T> {
-    const work = this.run(operation);
+    const { trouble } = this;
+    const work = this.run(() => (this.trouble === trouble ? operation() : Promise.reject(this.trouble)));
     const call = ObservedPromise.of(work);
     work.catch(error => this.failures.push({ call, error }));
     return call;
@@ -62,6 +69,9 @@ export class OperationQueue {
         this.tail = undefined;
       }
     };
-    work.then(done, done);
+    work.then(done, error => {
+      this.trouble = error instanceof SessionStorageException ? error : this.trouble;
+      done();
+    });
   }
 }
