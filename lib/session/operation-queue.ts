@@ -64,14 +64,14 @@ export class OperationQueue {
 
   private follow(work: Promise<unknown>): void {
     this.tail = work;
-    const done = () => {
+    const forget = () => {
       if (this.tail === work) {
         this.tail = undefined;
       }
     };
-    work.then(done, error => {
+    work.then(forget, error => {
       this.trouble = error instanceof SessionStorageException ? error : this.trouble;
-      done();
+      forget();
     });
   }
 }
