@@ -1,3 +1,4 @@
+import { SessionStorageException } from '../exceptions/session.exception.js';
 import { ObservedPromise } from './observed-promise.js';
 
 type Operation<T> = () => Promise<T>;
@@ -21,6 +22,8 @@ export class OperationQueue {
   private tail: Promise<unknown> | undefined;
   private calls: Set<Call> | undefined;
   private running: Call | undefined;
+  /** The storage's last failure. */
+  private trouble: unknown;
   /** What a call of the application's failed with last, whoever has taken note of it. */
   lastFailure: unknown;
 
@@ -66,11 +69,18 @@ export class OperationQueue {
     return work;
   }
 
-  /** As `run`, for the application. */
+  /**
+   * As `run`, for the application. What was waiting in line when the storage failed fails with it: an answer would
+   * have to wait for a hundred forgotten saves, each of which waits for the storage.
+   */
   call<T>(operation: Operation<T>, isLockOnly = false): ObservedPromise<T> {
     const call: Call = { isLockOnly, isCancelled: false };
     const calls = (this.calls ??= new Set()).add(call);
+    const { trouble } = this;
     const work = this.run(async () => {
+      if (this.trouble !== trouble) {
+        throw this.trouble;
+      }
       this.running = call;
       try {
         return await operation();
@@ -111,7 +121,10 @@ export class OperationQueue {
         this.tail = undefined;
       }
     };
-    work.then(leave, leave);
+    work.then(leave, error => {
+      this.trouble = error instanceof SessionStorageException ? error : this.trouble;
+      leave();
+    });
   }
 }
 

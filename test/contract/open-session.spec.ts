@@ -2,6 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { SessionDestroyedException, SessionStorageException, type SessionBackend } from 'nest-sessions';
 import type { OpenSession } from '../../lib/session/open-session.js';
 import { sessionKey } from '../../lib/session/session-id.js';
+import { countCalls } from '../support/count-calls.js';
 import { expectLogs } from '../support/expect-logs.js';
 import { dictOf, OpenSessions } from '../support/open-sessions.js';
 import type { Operation, Trouble } from '../support/troubled-backend.js';
@@ -212,6 +213,21 @@ for (const { name: storageName, open: openStorage } of BACKENDS) {
         await sessions.allFree();
         expect(await sessions.stored(id)).toEqual({ n: 3, b: 2 });
       });
+    });
+
+    it('what was waiting in line when the storage failed is not tried; what is called afterwards is', async () => {
+      const { calls, backend } = countCalls(storage.clients[0]);
+      sessions = new OpenSessions(backend);
+      const open = await load(await sessions.seed({ n: 1 }));
+      dictOf(open).set('b', 2);
+      sessions.backend.failNext('touch', 'unanswered');
+      const all = [dictOf(open).touch(), ...Array.from({ length: 100 }, () => dictOf(open).save())];
+      const results = await Promise.allSettled(all);
+      expect(results.filter(({ status }) => status === 'rejected')).toHaveLength(101);
+      expect(calls.filter(name => name === 'touch' || name === 'save')).toEqual(['touch']);
+      await dictOf(open).save();
+      await end(open);
+      expect(await sessions.stored(open.id)).toEqual({ n: 1, b: 2 });
     });
 
     it('a session that ended meanwhile: what was not changed is no failure', async () => {

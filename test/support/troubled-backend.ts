@@ -10,8 +10,8 @@ export interface TroubledBackend extends SessionBackend {
   readonly created: Set<string>;
   /** Lets the next operations of a kind fail. */
   failNext(operation: Operation, trouble: Trouble, times?: number): void;
-  /** All of it fails, or answers again. */
-  isAway: boolean;
+  /** From now on it answers. */
+  forgetTroubles(): void;
 }
 
 export function troubled(backend: SessionBackend): TroubledBackend {
@@ -19,9 +19,11 @@ export function troubled(backend: SessionBackend): TroubledBackend {
   const troubles: { operation: Operation; trouble: Trouble }[] = [];
   const control = {
     created,
-    isAway: false,
     failNext(operation: Operation, trouble: Trouble, times = 1): void {
       troubles.push(...Array.from({ length: times }, () => ({ operation, trouble })));
+    },
+    forgetTroubles(): void {
+      troubles.length = 0;
     },
   };
   const run = async (operation: string, args: unknown[], member: (...args: unknown[]) => unknown) => {
@@ -29,11 +31,7 @@ export function troubled(backend: SessionBackend): TroubledBackend {
       created.add(args[0] as string);
     }
     const index = troubles.findIndex(each => each.operation === operation);
-    const trouble = control.isAway
-      ? 'refused'
-      : index < 0
-        ? undefined
-        : troubles.splice(index, 1)[0]!.trouble;
+    const trouble = index < 0 ? undefined : troubles.splice(index, 1)[0]!.trouble;
     const result = trouble === 'refused' ? undefined : await member.apply(backend, args);
     if (trouble) {
       throw new Error(`The storage fails to ${operation}: ${trouble}`);
