@@ -21,6 +21,7 @@ type Next = (error?: unknown) => void;
 
 interface FastifyRequestLike {
   raw: IncomingMessage;
+  is404?: boolean;
   protocol?: string;
 }
 
@@ -147,7 +148,7 @@ export class RequestEntry {
 
   /** Where a handler's own return value would be lost to Fastify if it had to wait. */
   private readonly beforeHandler = (request: FastifyRequestLike, _reply: unknown, done: Next): void => {
-    const work = findContext(request.raw)?.beforeRoute();
+    const work = request.is404 ? undefined : findContext(request.raw)?.beforeRoute();
     if (work) {
       const proceed = () => done();
       work.then(proceed, done);
