@@ -18,6 +18,9 @@ NoOtherProperties.prototype = new Proxy(Object.create(null), {
       `A session keeps no property '${name}'; use session.set('${name}', value) or session.data.${name} = value`,
     );
   },
+  // Who asks for `instanceof Map` goes by keys() and get() then, which gives the data: class-transformer, and so
+  // ClassSerializerInterceptor. Nothing of a Map is inherited by it.
+  getPrototypeOf: () => Map.prototype,
 });
 
 /** The dictionary that applications see, over the session in use. */
