@@ -14,6 +14,7 @@ import type { SessionRuntime } from '../session/session-runtime.js';
 import type { Session } from '../session/session.js';
 import { attachContext } from './find-context.js';
 import { answerFailure } from './failure-answer.js';
+import { isBodyAwaited, isEventStream, isPreflight, isSecure, type RequestSource } from './request-traits.js';
 import { ResponseHook, type ResponseHandlers } from './response-hook.js';
 import { writeSessionHeaders } from './session-headers.js';
 import type { SentCookie, SessionCookie } from './session-cookie.js';
@@ -54,7 +55,7 @@ export class RequestContext implements SessionContext, ResponseHandlers {
     private readonly req: IncomingMessage,
     private readonly res: ServerResponse,
     /** Who knows the protocol, behind a trusted proxy too: Express' or Fastify's request. */
-    public source: { protocol?: string; secure?: boolean },
+    public source: RequestSource,
     private readonly former?: FormerSessions,
   ) {
     attachContext(req, this);
@@ -95,13 +96,13 @@ export class RequestContext implements SessionContext, ResponseHandlers {
     const open = this.getOpen();
     open.isSent = this.res.headersSent;
     open.mayBegin = !open.isSent;
-    open.mayLock = open.mayBegin && (this.isEntered || !this.isBodyAwaited);
+    open.mayLock = open.mayBegin && (this.isEntered || !isBodyAwaited(this.req));
     return open;
   }
 
   /** `eager`: reads without the lock, before the body is there. Never rejects. A preflight makes no session. */
   async readAhead(): Promise<void> {
-    if (!this.isPreflight) {
+    if (!isPreflight(this.req)) {
       const open = this.getOpen();
       open.mayLock = false;
       await open.load().catch(error => {
@@ -134,7 +135,7 @@ export class RequestContext implements SessionContext, ResponseHandlers {
       this.isEntered = true;
       const { options } = this.runtime;
       // What middleware changed is merged with what is stored when the lock is there.
-      const isDue = (options.locking === 'early' && !this.isPreflight) || this.usable;
+      const isDue = (options.locking === 'early' && !isPreflight(this.req)) || this.usable;
       if (this.aheadFailure || (isDue && !this.isSkipped)) {
         this.entering = this.loadForRoute();
       }
@@ -173,7 +174,7 @@ export class RequestContext implements SessionContext, ResponseHandlers {
 
   beforeHeaders(statusCode: number): Promise<void> | undefined {
     // Nest sends these headers while the handler may still wait for its session.
-    return this.loading && !this.open?.loaded && !this.failure && this.isEventStream
+    return this.loading && !this.open?.loaded && !this.failure && isEventStream(this.res)
       ? this.commitOnceLoaded(statusCode)
       : this.commit(statusCode);
   }
@@ -202,7 +203,7 @@ export class RequestContext implements SessionContext, ResponseHandlers {
       open.isSent = true;
       writeSessionHeaders(res, req, statusCode, open, cookie, {
         sent: this.sent,
-        isSecure: this.isSecure,
+        isSecure: isSecure(this.req, this.source),
         alsoClear: this.isMoving ? this.former!.clearCookie() : undefined,
       });
     }
@@ -265,33 +266,6 @@ export class RequestContext implements SessionContext, ResponseHandlers {
   private async loadForRoute(): Promise<void> {
     await this.use();
     this.entering = undefined;
-  }
-
-  private get isBodyAwaited(): boolean {
-    const { headers, complete } = this.req;
-    return (
-      !complete && (headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0)
-    );
-  }
-
-  private get isPreflight(): boolean {
-    const { method, headers } = this.req;
-    return method === 'OPTIONS' && headers['access-control-request-method'] !== undefined;
-  }
-
-  private get isEventStream(): boolean {
-    return String(this.res.getHeader('content-type')).startsWith('text/event-stream');
-  }
-
-  private get isSecure(): boolean {
-    try {
-      return (
-        (this.source.secure ?? this.source.protocol === 'https') ||
-        Boolean((this.req.socket as { encrypted?: boolean } | null)?.encrypted)
-      );
-    } catch {
-      return false; // Express asks the socket, which a request that comes from no connection may lack
-    }
   }
 
   private async commitOnceLoaded(statusCode: number): Promise<void> {

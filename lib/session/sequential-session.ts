@@ -8,14 +8,12 @@ import { SessionIdentity, type Identify, type SentId } from './session-identity.
 import { sessionKey } from './session-id.js';
 import type { SessionRuntime } from './session-runtime.js';
 
-/** How often a new id that is taken already is drawn again; with random ids it never is. */
-const CREATE_TRIES = 3;
+const CREATE_TRIES = 3; // with random ids, the first one is free
 const IDS_TAKEN = 'generateId returns ids that are taken; they must be random';
 
 /**
- * The operations of one session in use, one after the other: what each does in each state. The two halves meet here
- * and nowhere else: the values that the application holds, and the record and its lock. `OpenSession` puts the
- * operations in order.
+ * What each operation of one session in use does in each state. Here alone the two halves meet: the values that the
+ * application holds, and the record and its lock. `OpenSession` puts the operations in order.
  */
 export abstract class SequentialSession extends SessionIdentity implements LockClient {
   readonly values: LiveValues;
@@ -171,7 +169,6 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
     this.isReplaced = false;
   }
 
-  /** Takes the lock, if there is a record. @throws why the session has ended */
   async lockNow(wait = this.wait()): Promise<void> {
     if (this.handle.name === 'read' || this.handle.name === 'unsure') {
       await this.refresh(true, wait);
@@ -219,8 +216,8 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
     const isAlive = record && record.createdAt + this.runtime.options.lifetimeMs > Date.now(); // it may be shorter now
     const data = isAlive ? this.parse() : undefined;
     this.isNew = !data;
-    this.missing = !data;
     if (!data) {
+      this.missing = true;
       this.runtime.background(handle.release());
       handle.giveUp();
       this.setId(undefined); // the client's id is never taken over
