@@ -176,7 +176,7 @@ describe.each(SETUPS)('first use after the headers: $storage, $adapter', setup =
       const before = await server.stored();
       work = async store => change(await store.current());
       const answer = await get(new Browser(server.url), way);
-      expect(outcome).toBe('SessionContextException');
+      expect(outcome).toBe('SessionTooLateException');
       expect(answer.setCookies).toEqual([]);
       expect(await server.stored()).toBe(before);
     });
@@ -188,7 +188,7 @@ describe.each(SETUPS)('first use after the headers: $storage, $adapter', setup =
         req.session.a = 1;
       };
       await get(new Browser(server.url), way);
-      expect(outcome).toBe('SessionContextException');
+      expect(outcome).toBe('SessionTooLateException');
       expect(await server.stored()).toBe(before);
     });
   });
@@ -198,14 +198,14 @@ describe.each(SETUPS)('first use after the headers: $storage, $adapter', setup =
     for (const name of ['regenerate', 'save'] as const) {
       work = (_store, _req, held) => held[name]();
       await get(browser, 'used-before');
-      expect(outcome).toBe('SessionContextException');
+      expect(outcome).toBe('SessionTooLateException');
     }
     expect(await server.stored()).toBe(before);
     const stored = await known();
     const id = (await stored.cookie())!;
     work = (_store, _req, held) => held.regenerate();
     await get(stored, 'used-before');
-    expect(outcome).toBe('SessionContextException');
+    expect(outcome).toBe('SessionTooLateException');
     expect(await server.store.exists(id)).toBe(true);
     expect(await server.stored()).toBe(before + 1);
   });
@@ -226,7 +226,7 @@ describe.each(SETUPS)('first use after the headers: $storage, $adapter', setup =
     const before = await server.stored();
     work = async store => (await store.current()).regenerate();
     await get(browser, way);
-    expect(outcome).toBe('SessionContextException');
+    expect(outcome).toBe('SessionTooLateException');
     expect(await server.store.exists(id)).toBe(true);
     expect(await server.stored()).toBe(before);
   });
