@@ -64,10 +64,10 @@ export default async function setup(project: TestProject): Promise<() => Promise
   };
   project.provide('servers', servers);
 
-  const killAll = () => started.forEach(server => server.process?.kill('SIGKILL'));
-  process.once('exit', killAll); // an interrupted run ends without more
+  const closeAll = () => started.forEach(server => server.closeAtExit());
+  process.once('exit', closeAll); // of an interrupted run, which ends without the teardown
   return async () => {
-    process.off('exit', killAll);
+    process.off('exit', closeAll);
     await Promise.all(started.map(server => server.close()));
   };
 }

@@ -1,6 +1,7 @@
 import { execFile, execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
+import { rmSync } from 'node:fs';
 import { chown, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -24,6 +25,8 @@ export interface TestServer {
   /** SIGSTOP and SIGCONT: the server hangs, once this has resolved, and goes on. */
   signal(signal: 'SIGSTOP' | 'SIGCONT'): Promise<void>;
   close(): Promise<void>;
+  /** The same at once, for a process that is about to end. */
+  closeAtExit(): void;
 }
 
 /** PostgreSQL in a temporary folder, on a free port. Not durable against a crash of the machine, but of the server. */
@@ -142,6 +145,14 @@ class ServerProcess implements TestServer {
     await this.kill();
     if (this.folder) {
       await rm(this.folder, { recursive: true, force: true });
+    }
+  }
+
+  closeAtExit(): void {
+    this.process?.kill('SIGKILL');
+    if (this.folder) {
+      // Its children end a moment later.
+      rmSync(this.folder, { recursive: true, force: true, maxRetries: 5 });
     }
   }
 }
