@@ -197,6 +197,16 @@ export function describeContract({ name, open, sweepsItself }: BackendUnderTest)
         expect(await two.read(key)).toBeUndefined();
       });
 
+      it('for its lease: it has no say in what is created under the key', async () => {
+        const old = newLease();
+        await one.create(key, writeOf('1'), old);
+        await expire(one, key);
+        await one.create(key, writeOf('new'));
+        const { expiresAt } = (await one.read(key))!;
+        await one.unlock(key, old, 10 * LONG);
+        expect((await one.read(key))!.expiresAt).toBeLessThan(expiresAt + LONG);
+      });
+
       for (const locked of [false, true]) {
         it(`for create: over ${locked ? 'a locked' : 'an unlocked'} one it makes a new record, with its lock`, async () => {
           await one.create(key, writeOf('1', { owner: 'ann' }));

@@ -115,7 +115,8 @@ export class FileBackend implements SessionBackend {
   async unlock(key: string, lease: Lease, ttl?: number): Promise<void> {
     const lock = this.lockOf(key, lease);
     const isSure = Date.now() < this.endSure(key, lease);
-    if (ttl !== undefined && (isSure || lock.renew())) {
+    // The record may have expired since, and another been created: only the lock itself tells.
+    if (ttl !== undefined && lock.renew()) {
       this.records.touch(key, ttl, isSure);
     }
     lock.release(isSure);
