@@ -71,7 +71,7 @@ export class RequestContext implements SessionContext, ResponseHandlers {
   }
 
   owns(id: string): boolean {
-    if (this.isSkipped) {
+    if (this.isSkipped || this.isAnswered) {
       return false;
     }
     return this.open?.loaded

@@ -221,7 +221,7 @@ export class SessionStore {
     try {
       const context: SessionContext = {
         open,
-        owns: other => open.isStored && other === open.id,
+        owns: other => open.state !== 'answered' && open.isStored && other === open.id,
         // current() is the request's session also here.
         use: options => this.useOuter(outer, options),
         outer,
@@ -269,7 +269,7 @@ export class SessionStore {
   private async forgetOwn(isRemoved: (open: OpenSession) => boolean): Promise<void> {
     for (let context = currentContext(); context; context = context.outer) {
       const { open } = context;
-      if (open?.loaded && isRemoved(open)) {
+      if (open?.loaded && open.state !== 'answered' && isRemoved(open)) {
         await open.call(async () => open.forgetNow());
       }
     }

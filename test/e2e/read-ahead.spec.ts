@@ -89,11 +89,13 @@ const HEADERS: [string, AdapterName, (app: INestApplication) => unknown][] = [
   ],
 ];
 
-const CASES = MODES.flatMap(mode => HEADERS.map(headers => [...mode, ...headers] as const));
+const CASES = MODES.flatMap(([mode, sessions]) =>
+  HEADERS.map(([title, adapter, prepare]) => ({ mode, sessions, title, adapter, prepare })),
+);
 
 describe.each(CASES)(
-  'before the application’s middleware: %s',
-  (_mode, sessions, title, adapter, prepare) => {
+  'before the application’s middleware: $mode, $title, $adapter',
+  ({ sessions, title, adapter, prepare }) => {
     const server = useServer({
       adapter,
       controllers: [ScriptController, PagesController],
