@@ -73,6 +73,7 @@ export class ObservedPromise<T> extends Promise<T> {
         // As late as Node.js looks for it.
         process.nextTick(() => {
           if (!this.isFollowed) {
+            // oxlint-disable-next-line promise/no-promise-in-callback -- to be unhandled is its purpose
             void Promise.reject(error);
           }
         });

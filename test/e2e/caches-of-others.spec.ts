@@ -168,7 +168,11 @@ describe.each(SETUPS)('caches of others: $storage, $adapter', setup => {
 
   it('is said once', async () => {
     for (let times = 0; times < 3; times++) {
-      await send('value', undefined, caching('public', session => session.set('a', 1)));
+      await send(
+        'value',
+        undefined,
+        caching('public', session => session.set('a', 1)),
+      );
     }
     expect(logger.aboveDebug.filter(line => line.includes('Cache-Control'))).toHaveLength(1);
   });
