@@ -14,7 +14,6 @@ export const SESSION_CLEAN_UP_JOB = 'nest-sessions:clean-up';
 @Injectable()
 export class SessionCleanUpJob implements OnApplicationBootstrap, OnModuleDestroy {
   private registry: SchedulerRegistry | undefined;
-  private isRunning = false;
   private readonly stopped = new AbortController();
 
   constructor(
@@ -42,13 +41,7 @@ export class SessionCleanUpJob implements OnApplicationBootstrap, OnModuleDestro
 
   /** One that takes longer than `cleanFreq` is not overtaken by the next. */
   private run(): void {
-    if (!this.isRunning) {
-      this.isRunning = true;
-      const free = () => (this.isRunning = false);
-      const sweep = this.runtime.backend.cleanUp(this.stopped.signal);
-      sweep.then(free, free);
-      this.runtime.background(sweep);
-    }
+    this.runtime.background(this.runtime.cleanUp(this.stopped.signal));
   }
 
   private findRegistry(): SchedulerRegistry {

@@ -18,6 +18,7 @@ export class SessionRuntime {
   readonly locks: LockManager;
   readonly logger = new Logger('Sessions');
   private hasWarnedOfTwo = false;
+  private sweep: Promise<number> | undefined;
   private readonly pending = new Set<Promise<unknown>>();
 
   constructor(
@@ -70,6 +71,11 @@ export class SessionRuntime {
       createdAt + this.options.lifetimeMs - Date.now(),
       MAX_TTL,
     );
+  }
+
+  /** Removes what has expired. Sweeps do not overlap: who asks for one meanwhile gets the result of the one at work. */
+  cleanUp(signal?: AbortSignal): Promise<number> {
+    return (this.sweep ??= this.backend.cleanUp(signal).finally(() => (this.sweep = undefined)));
   }
 
   /** Lets a task finish after the response it belongs to. Failures have been logged where they happened. */

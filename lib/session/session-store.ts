@@ -143,7 +143,7 @@ export class SessionStore {
 
   /** Removes what has expired, as the scheduled job does. CherryPy's `clean_up`. @returns how many */
   cleanUp(): Promise<number> {
-    return this.run(async () => this.runtime.backend.cleanUp());
+    return this.run(async () => this.runtime.cleanUp());
   }
 
   /** The sessions of an owner, oldest first. @throws SessionUnsupportedException */

@@ -92,7 +92,7 @@ describe("what the application's own callbacks throw", () => {
           .catch(() => 1),
     ],
     ['await', async () => expect(done().then(throwOwn)).rejects.toBe(OWN)],
-    ['all', () => Promise.all([done().then(throwOwn), done()]).catch(() => 1)],
+    ['all', () => Promise.all([done(), done().then(throwOwn)]).catch(() => 1)],
     [
       'catch, of an async callback',
       () =>
