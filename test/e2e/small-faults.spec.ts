@@ -3,7 +3,7 @@ import { SchedulerRegistry } from '@nestjs/schedule';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { SessionStore, type SessionBackend } from 'nest-sessions';
 import { SESSION_CLEAN_UP_JOB, SessionCleanUpJob } from '../../lib/cleanup/clean-up.job.js';
-import { findContext } from '../../lib/http/request-context.js';
+import { findContext } from '../../lib/http/find-context.js';
 import { ADAPTERS, SETUPS, startApp, type TestApp } from '../support/app.js';
 import { sendRaw } from '../support/client.js';
 import { countCalls } from '../support/count-calls.js';
