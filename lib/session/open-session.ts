@@ -230,7 +230,10 @@ export class OpenSession extends SequentialSession {
 
   /** Stores what has changed, and frees the lock. */
   private async storeNow(): Promise<void> {
-    await this.lockNow({ waitMs: this.runtime.options.lockTimeoutMs }); // also if the client has gone: the handler did its work
+    if (!this.locked) {
+      // Also if the client has gone: the handler did its work.
+      await this.lockNow({ waitMs: this.runtime.options.lockTimeoutMs });
+    }
     await (this.locked ? this.write(true) : this.create(false));
   }
 
@@ -259,7 +262,8 @@ export class OpenSession extends SequentialSession {
     const ttl = runtime.timeToLive(record.timeout, record.createdAt);
     // A read-only request costs one read; the few touches that keep an active session alive are enough.
     const rest = this.values.isFilled ? touchAfterMs : Math.max(touchAfterMs, ttl / 2);
-    const isDue = ttl > 0 && Date.now() + ttl - record.expiresAt >= rest;
+    // With nothing to wait for, clocks that differ have no say.
+    const isDue = ttl > 0 && (rest === 0 || Date.now() + ttl - record.expiresAt >= rest);
     if (name === 'held') {
       runtime.background(handle.release(isDue ? ttl : undefined));
       this.isCookieDue ||= isDue;
