@@ -1,5 +1,10 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { SessionDestroyedException, SessionStorageException, type SessionBackend } from 'nest-sessions';
+import {
+  SessionDestroyedException,
+  SessionLeaseLostException,
+  SessionStorageException,
+  type SessionBackend,
+} from 'nest-sessions';
 import type { OpenSession } from '../../lib/session/open-session.js';
 import { sessionKey } from '../../lib/session/session-id.js';
 import { countCalls } from '../support/count-calls.js';
@@ -137,7 +142,40 @@ for (const { name: storageName, open: openStorage } of BACKENDS) {
       });
     });
 
+    it.each([
+      ['implicit', 'is taken over by the other: 503'],
+      ['explicit', 'is merged'],
+    ] as const)('a save that failed, and another request wrote since: under %s, it %s', async (locking, _outcome) => {
+      const id = await sessions.seed({ n: 1 });
+      const open = sessions.open(id);
+      open.locking = locking;
+      await open.load();
+      dictOf(open).set('b', 2);
+      sessions.backend.failNext('save', 'refused');
+      await expect(dictOf(open).save()).rejects.toBeInstanceOf(SessionStorageException);
+      const second = await load(id);
+      dictOf(second).set('n', 3);
+      await end(second);
+      if (locking === 'implicit') {
+        await expect(dictOf(open).save()).rejects.toBeInstanceOf(SessionLeaseLostException);
+        expect(await sessions.stored(id)).toEqual({ n: 3 });
+      } else {
+        await dictOf(open).save();
+        expect(await sessions.stored(id)).toEqual({ n: 3, b: 2 });
+        await end(open);
+      }
+    });
+
     describe('no lock left', () => {
+      it('by a commit that failed, as soon as it has', async () => {
+        const open = await load(await sessions.seed({ n: 1 }));
+        sessions.backend.failNext('touch', 'refused');
+        void dictOf(open).touch();
+        await expect(open.commit()).rejects.toBeInstanceOf(SessionStorageException);
+        await sessions.allFree();
+        open.answer();
+      });
+
       it('that was taken between the commit and the answer', async () => {
         const open = await load(await sessions.seed({ n: 1 }));
         await open.commit();
