@@ -1,6 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { parseSetCookie, stringifySetCookie, type SetCookie } from 'cookie';
 import { sign, unsign } from 'cookie-signature';
+import { LRUCache } from 'lru-cache';
 import type { IncomingHttpHeaders, OutgoingHttpHeader } from 'node:http';
 import { isSameDomain } from '../options/cookie-domain.js';
 import { isCookiePath } from '../options/cookie-path.js';
@@ -14,6 +15,9 @@ const DEFAULT_ID = /^[A-Za-z0-9_-]{43}$/;
 const CUSTOM_ID = /^[A-Za-z0-9\-_.~]{16,256}$/;
 /** Characters; a signed and encoded cookie with the longest id is shorter. */
 const MAX_VALUE = 512;
+/** Of all cookies that are known to be right, and of the objects of one. */
+const MAX_VERIFIED_BYTES = 2 * 1024 * 1024;
+const BYTES_A_COOKIE = 600;
 /** Of a request's cookies of the name, how many are looked up. */
 const MAX_CANDIDATES = 4;
 
@@ -56,6 +60,11 @@ type Age = Pick<SetCookie, 'maxAge' | 'expires'>;
 /** The session's cookie: its value to an id and back, and its attributes. CherryPy's `set_response_cookie`. */
 export class SessionCookie extends SessionIdReader {
   // Not even util.inspect sees these: the options hold the secrets.
+  /** By the value as it was sent: to check a signature takes a tenth of a session's own cost. Only right ones are kept. */
+  readonly #verified = new LRUCache<string, SentCookie>({
+    maxSize: MAX_VERIFIED_BYTES,
+    sizeCalculation: (_sent, text) => BYTES_A_COOKIE + 2 * text.length,
+  });
   readonly #options: ResolvedSessionOptions;
   readonly #attributes: Omit<SetCookie, 'name' | 'value'>;
   readonly #idShape: RegExp;
@@ -181,10 +190,20 @@ export class SessionCookie extends SessionIdReader {
   }
 
   #verify(text: string, isAmbiguous: boolean): SentCookie | null {
+    const known = isAmbiguous ? undefined : this.#verified.get(text);
+    if (known) {
+      return known;
+    }
     const found = text.length > MAX_VALUE ? undefined : this.#unsign(text);
-    return found
-      ? { id: found.id, key: sessionKey(found.id), value: found.value, isAmbiguous, others: NO_OTHERS }
-      : null;
+    if (!found) {
+      return null;
+    }
+    const { id, value } = found;
+    const sent: SentCookie = { id, key: sessionKey(id), value, isAmbiguous, others: NO_OTHERS };
+    if (!isAmbiguous) {
+      this.#verified.set(text, sent);
+    }
+    return sent;
   }
 
   #unsign(text: string): Pick<SentCookie, 'id' | 'value'> | undefined {

@@ -5,7 +5,7 @@ import {
   SessionLockTimeoutException,
   SessionRequestClosedException,
 } from '../exceptions/session.exception.js';
-import type { Values } from './live-values.js';
+import type { Values } from './session-codec.js';
 import type { ObservedPromise } from './observed-promise.js';
 import { OperationQueue } from './operation-queue.js';
 import { ReadOnlySessionDict } from './read-only-session-dict.js';

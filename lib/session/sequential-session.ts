@@ -1,10 +1,11 @@
-import { SessionDestroyedException, SessionTooLateException } from '../exceptions/session.exception.js';
+import { SessionDestroyedException } from '../exceptions/session.exception.js';
 import type { LockClient, LockWait } from '../locking/key-queue.js';
 import type { SessionLockingMode } from '../options/session-options.js';
 import type { SessionRecord, SessionWrite } from '../storage/session-backend.js';
-import { LiveValues, type Values } from './live-values.js';
+import { LiveValues } from './live-values.js';
 import { RecordHandle } from './record-handle.js';
 import { SessionIdentity, type Identify, type SentId } from './session-identity.js';
+import { NOTHING, type StoredValues } from './session-codec.js';
 import { sessionKey } from './session-id.js';
 import type { SessionRuntime } from './session-runtime.js';
 
@@ -21,8 +22,6 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
   locking: SessionLockingMode;
   /** Whether a use may wait for the lock: not before the route is entered, nor once the answer has begun. */
   mayLock = true;
-  /** Whether the headers have gone, and the cookie with them: no new session or id can reach the client. */
-  isSent = false;
   abstract readonly givenUp: Error | undefined;
   cancelWait: (() => void) | undefined;
 
@@ -83,7 +82,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
       await this.refresh(lock);
     }
     if (!readOnly && !values.isFilled) {
-      values.start(this.parse() ?? {}, this.record);
+      values.start(this.parse() ?? NOTHING, this.record);
     }
   }
 
@@ -99,7 +98,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
     if (this.record && !data) {
       throw new SessionDestroyedException();
     }
-    values.start(data ?? {}, this.record);
+    values.start(data ?? NOTHING, this.record);
   }
 
   /** Stores what there is, also if nothing has changed: who calls it wants it stored. */
@@ -162,7 +161,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
   /** Forgets a session whose record is gone; what is written from now on is a new session's. */
   forgetNow(): void {
     this.handle.forget();
-    this.values.start({});
+    this.values.start(NOTHING);
     this.setId(undefined);
     this.isNew = true;
     this.isDestroyed = true;
@@ -201,12 +200,6 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
     }
   }
 
-  protected throwIfTooLate(): void {
-    if (this.isSent) {
-      throw new SessionTooLateException();
-    }
-  }
-
   private get locks(): boolean {
     return this.locking !== 'explicit' && this.mayLock && !this.isCommitted;
   }
@@ -222,7 +215,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
       handle.giveUp();
       this.setId(undefined); // the client's id is never taken over
     } else if (readOnly) {
-      values.show(data, record);
+      values.show(data.data, record);
       Object.assign(values, { owner: record!.owner, timeout: record!.timeout });
     } else {
       values.start(data, record);
@@ -280,11 +273,15 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
     if (ttl <= 0) {
       throw new SessionDestroyedException(); // its lifetime ended during the request
     }
-    return { ...this.values.toWrite(this.runtime.options.maxSize), createdAt: this.record?.createdAt, ttl };
+    return {
+      ...this.values.toWrite(live => this.runtime.codec.write(this.key, live), this.runtime.options.maxSize),
+      createdAt: this.record?.createdAt,
+      ttl,
+    };
   }
 
   /** The record's data; undefined if there is none that can be read. */
-  private parse(): Values | undefined {
+  private parse(): StoredValues | undefined {
     return this.record && this.runtime.parse(this.key, this.record);
   }
 

@@ -1,3 +1,4 @@
+import { SessionTooLateException } from '../exceptions/session.exception.js';
 import { sessionKey } from './session-id.js';
 import type { SessionIdListener } from './session.js';
 
@@ -16,6 +17,8 @@ export abstract class SessionIdentity {
   missing = false;
   isNew = true;
   regenerated = false;
+  /** Whether the headers have gone, and the cookie with them: no new session or id can reach the client. */
+  isSent = false;
   private currentId: string | undefined;
   private currentKey: string | undefined;
   private idListeners: Set<SessionIdListener> | undefined;
@@ -43,6 +46,12 @@ export abstract class SessionIdentity {
     const listeners = (this.idListeners ??= new Set());
     listeners.add(listener);
     return () => listeners.delete(listener);
+  }
+
+  protected throwIfTooLate(): void {
+    if (this.isSent) {
+      throw new SessionTooLateException();
+    }
   }
 
   /** @returns what tells the listeners */

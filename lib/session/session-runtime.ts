@@ -5,6 +5,7 @@ import { LockManager } from '../locking/lock-manager.js';
 import type { ResolvedSessionOptions } from '../options/session-options.js';
 import { FailSafeBackend } from '../storage/fail-safe-backend.js';
 import type { SessionBackend, SessionRecord } from '../storage/session-backend.js';
+import { SessionCodec, type StoredValues } from './session-codec.js';
 
 /** A hundred years, in milliseconds: cookies, and dates at all, do not reach for ever. */
 const MAX_TTL = 100 * 365 * 24 * 60 * 60_000;
@@ -16,6 +17,7 @@ const CLOSE_POLL = 10;
 export class SessionRuntime {
   readonly backend: FailSafeBackend;
   readonly locks: LockManager;
+  readonly codec: SessionCodec;
   readonly logger = new Logger('Sessions');
   private hasWarnedOfTwo = false;
   private sweep: Promise<number> | undefined;
@@ -25,7 +27,8 @@ export class SessionRuntime {
     readonly options: ResolvedSessionOptions,
     backend: SessionBackend,
   ) {
-    this.backend = new FailSafeBackend(backend, options.debug);
+    this.codec = new SessionCodec(options.serializer);
+    this.backend = new FailSafeBackend(backend, options.debug, key => this.codec.forget(key));
     this.locks = new LockManager(this.backend, options.leaseMs);
   }
 
@@ -34,10 +37,10 @@ export class SessionRuntime {
     return 'SessionRuntime';
   }
 
-  /** The record's data as an object, or undefined if it cannot be read: then the session counts as missing. */
-  parse(key: string, { data }: SessionRecord): Record<string, unknown> | undefined {
+  /** The record's data, or undefined if it cannot be read: then the session counts as missing. */
+  parse(key: string, { data }: SessionRecord): StoredValues | undefined {
     try {
-      return this.options.serializer.parse(data);
+      return this.codec.read(key, data);
     } catch (error) {
       this.logger.warn(`The data of session ${key} cannot be read, it counts as missing: ${String(error)}`);
       return undefined;

@@ -4,6 +4,7 @@ import { SessionContextException } from '../exceptions/session.exception.js';
 import type { SessionRecord } from '../storage/session-backend.js';
 import { ObservedPromise } from './observed-promise.js';
 import { OpenSession } from './open-session.js';
+import { ownCopyOf } from './session-codec.js';
 import type { SentId } from './session-identity.js';
 import { currentContext, runInContext, type SessionContext } from './session-context.js';
 import { sessionKey } from './session-id.js';
@@ -276,10 +277,10 @@ export class SessionStore {
   }
 
   private toSnapshot(key: string, record: SessionRecord): SessionSnapshot | undefined {
-    const data = this.runtime.parse(key, record);
+    const stored = this.runtime.parse(key, record);
     return (
-      data && {
-        data: data as unknown as SessionValues,
+      stored && {
+        data: ownCopyOf(stored) as unknown as SessionValues,
         owner: record.owner,
         createdAt: new Date(record.createdAt),
         expiresAt: new Date(record.expiresAt),

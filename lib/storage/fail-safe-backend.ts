@@ -16,9 +16,11 @@ export class FailSafeBackend implements SessionBackend {
   private readonly logger = new Logger('SessionStorage');
   readonly inProcess: boolean;
 
+  /** @param onDelete is told of each key that is to be removed; without one, of all that an owner has */
   constructor(
     private readonly backend: SessionBackend,
     private readonly debug: boolean,
+    private readonly onDelete?: (key?: string) => void,
   ) {
     this.inProcess = backend.inProcess ?? false;
   }
@@ -52,6 +54,7 @@ export class FailSafeBackend implements SessionBackend {
   }
 
   delete(key: string, lease?: Lease) {
+    this.onDelete?.(key);
     return this.guard('delete', key, this.backend.delete(key, lease));
   }
 
@@ -81,6 +84,7 @@ export class FailSafeBackend implements SessionBackend {
     if (!this.backend.deleteByOwner) {
       throw new SessionUnsupportedException('destroyByOwner');
     }
+    this.onDelete?.();
     return this.guard('deleteByOwner', '', this.backend.deleteByOwner(owner, options));
   }
 
