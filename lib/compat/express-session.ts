@@ -24,11 +24,12 @@ export type ExpressSession = Partial<SessionValues> & {
   save(callback?: ExpressSessionCallback): Promise<void>;
   /** Reads the session again; changes that were not saved are dropped. */
   reload(callback?: ExpressSessionCallback): Promise<void>;
-  /**
-   * Removes the session; `req.session` is an empty one then, stored with a new id once something is in it.
-   * @param keys of the data to take along, as @fastify/session has it
-   */
+  /** Removes the session; `req.session` is an empty one then, stored with a new id once something is in it. */
   regenerate(callback?: ExpressSessionCallback): Promise<void>;
+  /**
+   * The same, in @fastify/session's form.
+   * @param keys of the data to take along
+   */
   regenerate(keys: string[], callback?: ExpressSessionCallback): Promise<void>;
   /** Removes the session and its cookie; `req.session` is undefined then. */
   destroy(callback?: ExpressSessionCallback): Promise<void>;
