@@ -196,18 +196,28 @@ describe.each(SHARED_STORAGES)('%s', storage => {
       ([name]) => !name.includes('turn') && (hasOwners || !name.includes('ByOwner')),
     );
     it.each(endingsNow)('%s: whose turn came after it is given nothing', async (_name, end) => {
-      for (let run = 0; run < inLong(50, 3); run++) {
+      // The slow request works long enough for the other process to find the lock taken, however busy the machine is.
+      for (let run = 0, work = 150; run < inLong(50, 3);) {
         const owner = randomUUID();
         const id = await create(owner);
         const [slow, waiting, other] = [0, 1, 2].map(index => new Browser(servers[index]!.url, id));
-        const answering = slow!.get(`/append/${id}?work=150`);
+        const answering = slow!.get(`/append/${id}?work=${work}`);
         await servers[0]!.program.waitForLine(new RegExp(`^working ${id}$`));
         const turn = waiting!.get('/seen');
-        await servers[1]!.program.waitForLine(new RegExp(`^busy ${sessionKey(id)}$`));
+        const busy = servers[1]!.program.waitForLine(new RegExp(`^busy ${sessionKey(id)}$`));
+        busy.catch(() => undefined);
+        const isWaiting = await Promise.race([busy.then(() => true), answering.then(() => false)]);
         expect((await other!.get(end({ id, owner }))).status).toBe(200);
         const seen = await turn;
-        expect([seen.status, seen.json(), seen.setCookies]).toEqual([200, {}, []]);
-        expect((await answering).status).toBe(409);
+        const { status } = await answering;
+        // Else the slow request was done before the end came, and the other one's turn with it.
+        if (isWaiting && status === 409) {
+          expect([seen.status, seen.json(), seen.setCookies]).toEqual([200, {}, []]);
+          run++;
+        } else {
+          expect(status).toBe(200);
+          work *= 2;
+        }
         [slow, waiting, other].forEach(browser => browser!.close());
       }
     });
