@@ -145,26 +145,29 @@ for (const { name: storageName, open: openStorage } of BACKENDS) {
     it.each([
       ['implicit', 'is taken over by the other: 503'],
       ['explicit', 'is merged'],
-    ] as const)('a save that failed, and another request wrote since: under %s, it %s', async (locking, _outcome) => {
-      const id = await sessions.seed({ n: 1 });
-      const open = sessions.open(id);
-      open.locking = locking;
-      await open.load();
-      dictOf(open).set('b', 2);
-      sessions.backend.failNext('save', 'refused');
-      await expect(dictOf(open).save()).rejects.toBeInstanceOf(SessionStorageException);
-      const second = await load(id);
-      dictOf(second).set('n', 3);
-      await end(second);
-      if (locking === 'implicit') {
-        await expect(dictOf(open).save()).rejects.toBeInstanceOf(SessionLeaseLostException);
-        expect(await sessions.stored(id)).toEqual({ n: 3 });
-      } else {
-        await dictOf(open).save();
-        expect(await sessions.stored(id)).toEqual({ n: 3, b: 2 });
-        await end(open);
-      }
-    });
+    ] as const)(
+      'a save that failed, and another request wrote since: under %s, it %s',
+      async (locking, _outcome) => {
+        const id = await sessions.seed({ n: 1 });
+        const open = sessions.open(id);
+        open.locking = locking;
+        await open.load();
+        dictOf(open).set('b', 2);
+        sessions.backend.failNext('save', 'refused');
+        await expect(dictOf(open).save()).rejects.toBeInstanceOf(SessionStorageException);
+        const second = await load(id);
+        dictOf(second).set('n', 3);
+        await end(second);
+        if (locking === 'implicit') {
+          await expect(dictOf(open).save()).rejects.toBeInstanceOf(SessionLeaseLostException);
+          expect(await sessions.stored(id)).toEqual({ n: 3 });
+        } else {
+          await dictOf(open).save();
+          expect(await sessions.stored(id)).toEqual({ n: 3, b: 2 });
+          await end(open);
+        }
+      },
+    );
 
     describe('no lock left', () => {
       it('by a commit that failed, as soon as it has', async () => {
