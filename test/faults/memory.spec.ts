@@ -10,6 +10,8 @@ import { times } from '../support/times.js';
 const WIDTH = 20;
 
 const MIB = 1024 * 1024;
+/** What is kept for speed: texts and what they say, and the cookies that are right. */
+const CACHES = 18 * MIB;
 /** That a heap may grow by: what it takes by itself, whatever the server does. */
 const NOISE = 2 * MIB;
 
@@ -86,10 +88,12 @@ describe('memory: the heap is flat', { timeout: 600_000 }, () => {
     // Each time somebody else: a new session, which is used once more.
     const count = storage === 'file' ? inLong(30_000, 3_000) : COUNT;
     // What the files' cache may take, besides.
-    const bound = NOISE + (storage === 'file' ? 8 * MIB : 0);
+    const bound = NOISE + CACHES + (storage === 'file' ? 8 * MIB : 0);
+    // Few have to be large enough to be more than the bound, if all were kept.
+    const bytes = inLong(0, 5_000);
 
-    it(`${count} small sessions leave no more than a bound in bytes`, async () => {
-      const grown = await growth(count, async () => get('/visit', await visitNew(0)));
+    it(`${count} sessions leave no more than a bound in bytes`, async () => {
+      const grown = await growth(count, async () => get('/visit', await visitNew(bytes)));
       expect(grown).toBeLessThan(bound);
     });
   });
