@@ -200,7 +200,7 @@ export class SessionCookie extends SessionIdReader {
     }
     const { id, value } = found;
     const sent: SentCookie = { id, key: sessionKey(id), value, isAmbiguous, others: NO_OTHERS };
-    if (!isAmbiguous) {
+    if (!isAmbiguous && this.#options.secrets.length > 0) {
       this.#verified.set(text, sent);
     }
     return sent;
