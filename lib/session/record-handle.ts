@@ -190,7 +190,7 @@ export class RecordHandle {
       }
     } catch (error) {
       // There may be a second one now, under an id that nobody will ever know.
-      this.runtime.background(backend.delete(key).catch(() => locks.giveBack(key, lease)));
+      await backend.delete(key).catch(() => locks.giveBack(key, lease));
       throw error;
     }
     const moved = locks.adopt(key, lease, toRecord(write));

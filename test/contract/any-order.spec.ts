@@ -201,7 +201,7 @@ class Story {
     // Where a removal failed for good, both may be there.
     expect(there.length, 'records of one session').toBeLessThanOrEqual(1 + (storage.failed.delete ?? 0));
     expect(
-      there.filter(key => storage.removed.has(key)),
+      there.filter(key => storage.dead.has(key)),
       'nothing is revived',
     ).toEqual([]);
     if (!storage.failed.delete) {

@@ -11,8 +11,10 @@ export class ScheduledBackend {
   /** What is stored, to be looked at without a wait. */
   readonly ram = new RamBackend(1000);
   readonly created = new Set<string>();
-  /** The keys of the records that were removed. */
+  /** The keys of the records that were removed, known or not. */
   readonly removed = new Set<string>();
+  /** Those whose removal was acknowledged. */
+  readonly dead = new Set<string>();
   /** How many of its calls failed, by their name. */
   readonly failed: Record<string, number> = {};
   readonly backend: SessionBackend;
@@ -47,6 +49,9 @@ export class ScheduledBackend {
     if (trouble !== 'none') {
       this.failed[name] = (this.failed[name] ?? 0) + 1;
       throw new Error(`The storage fails to ${name}: ${trouble}`);
+    }
+    if (this.removed.has(String(args[0])) && name === 'delete') {
+      this.dead.add(String(args[0]));
     }
     return result;
   }
