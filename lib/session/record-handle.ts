@@ -62,7 +62,7 @@ export class RecordHandle {
   }
 
   /** What was read is not to be used: as if there were nothing. */
-  giveUp(): void {
+  discard(): void {
     if (this.record) {
       this.state = NEW;
     }

@@ -212,7 +212,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
     if (!data) {
       this.missing = true;
       this.runtime.background(handle.release());
-      handle.giveUp();
+      handle.discard();
       this.setId(undefined); // the client's id is never taken over
     } else if (readOnly) {
       values.show(data.data, record);
