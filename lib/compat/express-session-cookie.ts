@@ -64,7 +64,7 @@ export class ExpressSessionCookie implements Readonly<Attributes> {
     if (this.#past) {
       return this.#past.originalMaxAge;
     }
-    const { timeout } = this.#open();
+    const { timeout } = this.#open().session;
     return this.#options.persistent ? timeout * 60_000 : null;
   }
 
@@ -118,7 +118,7 @@ export class ExpressSessionCookie implements Readonly<Attributes> {
 
   /** As at the end of the request, when the session is touched. */
   restart(): void {
-    this.#movedTo = new Date(Date.now() + this.#open().timeout * 60_000);
+    this.#movedTo = new Date(Date.now() + this.#open().session.timeout * 60_000);
   }
 
   /** Takes the age from another session's cookie: who copies all properties of a session means that. */

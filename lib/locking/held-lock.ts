@@ -4,10 +4,9 @@ import type { LockManager } from './lock-manager.js';
 
 /**
  * A lock in hand, with the record as it was when it was taken, or as its holder wrote it since. It ends once: by
- * `saveAndRelease`, `release`, `remove`, `forget`, `giveBack`, or a save that is refused or fails.
+ * `release`, `remove`, `forget`, `fail`, a save that releases it, or one that is refused or fails.
  */
 export class HeldLock {
-  private isHeld = true;
   private renewedAt = Date.now();
 
   constructor(
@@ -18,56 +17,46 @@ export class HeldLock {
   ) {}
 
   /**
-   * Stores, and keeps the lock.
+   * Stores the record.
+   * @param release ends the lock in the same step; it is handed on once the record is stored
    * @returns false, with nothing stored and the lock ended, if the session is gone or the lock was lost
    */
-  async save(write: SessionWrite): Promise<boolean> {
+  async save(write: SessionWrite, release = false): Promise<boolean> {
+    const { manager, queue, lease } = this;
+    const handOver = release && manager.mayHandOver(queue);
     let saved = false;
     try {
-      saved = await this.store(write, false);
+      saved = await manager.backend.save(queue.key, write, lease, { unlock: release && !handOver });
+    } catch (error) {
+      manager.fail(queue.key, lease, error); // stored or not: the lock must not stay
+      throw error;
     } finally {
-      if (!saved) {
-        this.forget();
+      if (saved) {
+        this.renewedAt = Date.now();
+        this.record = toRecord({ ...write, createdAt: this.record.createdAt });
       }
-    }
-    return saved;
-  }
-
-  /**
-   * Stores, and ends the lock in the same step. It is handed on once the record is stored.
-   * @returns false, with nothing stored, if the session is gone or the lock was lost
-   */
-  async saveAndRelease(write: SessionWrite): Promise<boolean> {
-    this.end();
-    const keepsTurn = this.manager.mayHandOver(this.queue);
-    let saved = false;
-    try {
-      saved = await this.store(write, !keepsTurn);
-    } finally {
-      void this.manager.next(this.queue, saved && keepsTurn ? this : undefined);
+      if (release || !saved) {
+        void this.end(saved && handOver);
+      }
     }
     return saved;
   }
 
   /** Ends the lock. @param ttl milliseconds from now for a new `expiresAt` */
   async release(ttl?: number): Promise<void> {
-    if (!this.isHeld) {
-      return;
-    }
-    this.end();
-    const { backend } = this.manager;
+    const { manager, queue, lease } = this;
     let handOver = false;
     try {
       // Only a session that is still there is handed on: nothing was stored that would have shown it.
-      handOver = this.manager.mayHandOver(this.queue) && (await backend.renew(this.queue.key, this.lease));
+      handOver = manager.mayHandOver(queue) && (await manager.backend.renew(queue.key, lease));
       if (!handOver) {
-        await backend.unlock(this.queue.key, this.lease, ttl);
+        await manager.backend.unlock(queue.key, lease, ttl);
       }
     } catch (error) {
-      this.manager.fail(this.queue, this.lease, error);
+      manager.fail(queue.key, lease, error);
       throw error;
     } finally {
-      await this.manager.next(this.queue, handOver ? this : undefined);
+      await this.end(handOver);
     }
   }
 
@@ -83,15 +72,12 @@ export class HeldLock {
 
   /** Ends the lock of a record that is gone, or another's: there is nothing to unlock. */
   forget(): void {
-    if (this.isHeld) {
-      this.end();
-      void this.manager.next(this.queue);
-    }
+    void this.end();
   }
 
   /** Ends the lock after a failure of the storage, which is asked to give it back until it answers. */
-  giveBack(error: unknown): void {
-    this.manager.fail(this.queue, this.lease, error);
+  fail(error: unknown): void {
+    this.manager.fail(this.queue.key, this.lease, error);
     this.forget();
   }
 
@@ -105,24 +91,13 @@ export class HeldLock {
     }
   }
 
-  private async store(write: SessionWrite, unlock: boolean): Promise<boolean> {
-    try {
-      const saved = await this.manager.backend.save(this.queue.key, write, this.lease, { unlock });
-      if (saved) {
-        const { data, owner, timeout, ttl } = write;
-        const now = Date.now();
-        this.renewedAt = now;
-        this.record = { data, owner, timeout, createdAt: this.record.createdAt, expiresAt: now + ttl };
-      }
-      return saved;
-    } catch (error) {
-      this.manager.fail(this.queue, this.lease, error); // stored or not: the lock must not stay
-      throw error;
-    }
+  private end(handOver = false): Promise<void> | undefined {
+    return this.manager.drop(this) ? this.manager.next(this.queue, handOver ? this : undefined) : undefined;
   }
+}
 
-  private end(): void {
-    this.isHeld = false;
-    this.manager.drop(this);
-  }
+/** What is stored by a write of this moment. */
+export function toRecord({ data, owner, timeout, createdAt, ttl }: SessionWrite): SessionRecord {
+  const now = Date.now();
+  return { data, owner, timeout, createdAt: createdAt ?? now, expiresAt: now + ttl };
 }

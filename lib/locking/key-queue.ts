@@ -24,9 +24,15 @@ export interface LockWait {
  */
 export type LockOutcome = HeldLock | 'absent' | 'ended';
 
+/** One request that waits in line: it gets the lock that is handed on, or its turn to ask the storage for it. */
+interface Waiter {
+  resolve(lock?: HeldLock): void;
+  reject(error: unknown): void;
+}
+
 /** The requests of this process that want one key: one is being served, the others wait, first come first served. */
 export class KeyQueue {
-  private readonly waiters: Waiter[] = [];
+  private readonly waiters = new Set<Waiter>();
   /** Who has the lock now. */
   holder: HeldLock | undefined;
   /** How often the session was seen: locked here, or by another process. */
@@ -36,64 +42,32 @@ export class KeyQueue {
 
   constructor(readonly key: string) {}
 
-  get isEmpty(): boolean {
-    return this.waiters.length === 0;
+  /** The one whose turn is next. */
+  get first(): Waiter | undefined {
+    return this.waiters.values().next().value;
   }
 
-  join(wait: LockWait): Promise<LockOutcome> {
+  /** @throws SessionLockTimeoutException, why the client gave up, and what `rejectAll` is called with */
+  join({ waitMs, client }: LockWait): Promise<HeldLock | undefined> {
     return new Promise((resolve, reject) => {
-      const seenBefore = this.holder ? -1 : this.sightings; // with a holder, the session is in sight
-      const leave = () => this.waiters.splice(this.waiters.indexOf(waiter), 1);
-      const waiter = new Waiter(wait, seenBefore, resolve, reject, leave);
-      this.waiters.push(waiter);
+      const leave = () => {
+        clearTimeout(timer);
+        this.waiters.delete(waiter);
+        setCancel(client, undefined);
+      };
+      const waiter: Waiter = {
+        resolve: lock => (leave(), resolve(lock)),
+        reject: error => (leave(), reject(error)),
+      };
+      const timeUp = () => waiter.reject(new SessionLockTimeoutException());
+      const timer = setTimeout(timeUp, Math.min(waitMs, MAX_TIMER));
+      setCancel(client, () => waiter.reject(client!.givenUp));
+      this.waiters.add(waiter);
     });
   }
 
-  nextWaiter(): Waiter | undefined {
-    const waiter = this.waiters.shift();
-    waiter?.stopWaiting();
-    return waiter;
-  }
-
   rejectAll(error: unknown): void {
-    for (let waiter = this.nextWaiter(); waiter; waiter = this.nextWaiter()) {
-      waiter.reject(error);
-    }
-  }
-}
-
-/** One request that waits in line. It leaves when its time is up, or when it gives up. */
-export class Waiter {
-  readonly deadline: number;
-  private readonly timer: NodeJS.Timeout;
-
-  constructor(
-    readonly wait: LockWait,
-    /** `KeyQueue.sightings` when it came. */
-    readonly seenBefore: number,
-    readonly resolve: (outcome: LockOutcome) => void,
-    readonly reject: (error: unknown) => void,
-    private readonly leave: () => void,
-  ) {
-    this.deadline = Date.now() + wait.waitMs;
-    const waitMs = Math.min(wait.waitMs, MAX_TIMER);
-    this.timer = setTimeout(() => this.giveUp(new SessionLockTimeoutException()), waitMs);
-    if (wait.client) {
-      wait.client.cancelWait = () => this.giveUp(wait.client!.givenUp);
-    }
-  }
-
-  stopWaiting(): void {
-    clearTimeout(this.timer);
-    if (this.wait.client) {
-      this.wait.client.cancelWait = undefined;
-    }
-  }
-
-  private giveUp(error: unknown): void {
-    this.stopWaiting();
-    this.leave();
-    this.reject(error);
+    this.waiters.forEach(waiter => waiter.reject(error));
   }
 }
 
@@ -102,14 +76,16 @@ export function pause(ms: number, client: LockClient | undefined): Promise<void>
   return new Promise(resolve => {
     const done = () => {
       clearTimeout(timer);
-      if (client) {
-        client.cancelWait = undefined;
-      }
+      setCancel(client, undefined);
       resolve();
     };
     const timer = setTimeout(done, ms);
-    if (client) {
-      client.cancelWait = done;
-    }
+    setCancel(client, done);
   });
+}
+
+function setCancel(client: LockClient | undefined, cancel: (() => void) | undefined): void {
+  if (client) {
+    client.cancelWait = cancel;
+  }
 }

@@ -3,7 +3,7 @@ import { SessionLockTimeoutException, SessionStorageException } from '../excepti
 import type { Lease, SessionBackend, SessionRecord } from '../storage/session-backend.js';
 import { UnsentRequestException } from '../storage/unsent-request.exception.js';
 import { HeldLock } from './held-lock.js';
-import { KeyQueue, pause, type LockOutcome, type LockWait, type Waiter } from './key-queue.js';
+import { KeyQueue, pause, type LockOutcome, type LockWait } from './key-queue.js';
 import { UnlockRetries } from './unlock-retries.js';
 
 /** Milliseconds between two tries at a lock that another process holds: from, growing to. */
@@ -19,8 +19,6 @@ const PAUSE = 15;
 /** Tokens are unique, and need be no secret: random once a process, which is 4 % of a request's time cheaper. */
 const PROCESS = randomBytes(16).toString('base64url');
 let lastLease = 0;
-
-type Turn = Pick<Waiter, 'wait' | 'deadline' | 'seenBefore'>;
 
 /**
  * The locks of this process: one first-in-first-out queue a key, in front of a backend. One request at a time asks
@@ -44,6 +42,11 @@ export class LockManager {
     this.retries = new UnlockRetries(backend);
   }
 
+  /** How many sessions are locked, or being waited for, by this process. */
+  get size(): number {
+    return this.queues.size;
+  }
+
   /** A lease that no one holds yet, for a record that is to be created locked. */
   newLease(): Lease {
     return { token: `${PROCESS}${(++lastLease).toString(36)}`, ms: this.leaseMs };
@@ -64,24 +67,16 @@ export class LockManager {
       return Promise.reject(wait.client.givenUp);
     }
     const queue = this.queues.get(key);
-    return queue
-      ? queue.join(wait)
-      : this.serve(this.open(key), { wait, deadline: Date.now() + wait.waitMs, seenBefore: 0 });
-  }
-
-  /** How many sessions are locked, or being waited for, by this process. */
-  get size(): number {
-    return this.queues.size;
+    const deadline = Date.now() + wait.waitMs;
+    return queue ? this.wait(queue, wait, deadline) : this.ask(this.open(key), wait, deadline, 0);
   }
 
   /** Called when a lock is done with: the next waiter gets its turn, or `lock` itself if it is handed on. */
   next(queue: KeyQueue, lock?: HeldLock): Promise<void> | undefined {
     queue.holder = undefined;
-    const waiter = queue.nextWaiter();
-    if (waiter && lock) {
-      waiter.resolve(this.hold(queue, lock.lease, lock.record));
-    } else if (waiter) {
-      this.serve(queue, waiter).then(waiter.resolve, waiter.reject);
+    const waiter = queue.first;
+    if (waiter) {
+      waiter.resolve(lock && this.hold(queue, lock.lease, lock.record));
     } else if (lock) {
       return this.takeBack(queue, lock.lease);
     } else {
@@ -92,23 +87,26 @@ export class LockManager {
 
   /** Whether to pass the lock on inside this process, or to let others have it. */
   mayHandOver(queue: KeyQueue): boolean {
-    return !queue.isEmpty && this.mayKeepTurn(queue);
+    return queue.first !== undefined && this.mayKeepTurn(queue);
   }
 
   /**
    * The storage failed, so that a lease may have the lock, or have it still: it is given back in any case. Who waits
    * in line is told at once, and need not find out one after the other.
+   * @param lease undefined: none can have been taken
    */
-  fail(queue: KeyQueue, lease: Lease, error: unknown): void {
-    this.retries.add(queue.key, lease);
+  fail(key: string, lease: Lease | undefined, error: unknown): void {
+    if (lease) {
+      this.retries.add(key, lease);
+    }
     if (error instanceof SessionStorageException) {
-      queue.rejectAll(error);
+      this.queues.get(key)?.rejectAll(error);
     }
   }
 
-  /** As `fail`, for a lease that a record was to be created with: nobody waits for that. */
-  giveBack(key: string, lease: Lease): void {
-    this.retries.add(key, lease);
+  /** @returns whether it was held */
+  drop(lock: HeldLock): boolean {
+    return this.held.delete(lock);
   }
 
   /** Called once, last. */
@@ -117,46 +115,20 @@ export class LockManager {
     clearInterval(this.renewal);
   }
 
-  drop(lock: HeldLock): void {
-    this.held.delete(lock);
+  private async wait(queue: KeyQueue, wait: LockWait, deadline: number): Promise<LockOutcome> {
+    const seenBefore = queue.holder ? -1 : queue.sightings; // with a holder, the session is in sight
+    return (await queue.join(wait)) ?? this.ask(queue, wait, deadline, seenBefore);
   }
 
-  /** The last waiter left while the lock was on its way to it. */
-  private async takeBack(queue: KeyQueue, lease: Lease): Promise<void> {
-    await this.backend.unlock(queue.key, lease).catch(error => this.fail(queue, lease, error));
-    await this.next(queue);
-  }
-
-  private open(key: string): KeyQueue {
-    const queue = new KeyQueue(key);
-    this.queues.set(key, queue);
-    return queue;
-  }
-
-  private hold(queue: KeyQueue, lease: Lease, record: SessionRecord): HeldLock {
-    const lock = new HeldLock(this, queue, lease, record);
-    queue.holder = lock;
-    queue.sightings++;
-    this.held.add(lock);
-    this.renewal ??= setInterval(() => this.renewAll(), this.leaseMs / 3).unref();
-    return lock;
-  }
-
-  private renewAll(): void {
-    if (this.held.size === 0) {
-      // Not with the last lock: most are held for a moment, and a timer each would cost as much as the lock.
-      clearInterval(this.renewal);
-      this.renewal = undefined;
-    }
-    for (const lock of this.held) {
-      void lock.renew();
-    }
-  }
-
-  /** Gets the lock from the backend for the one whose turn it is. The first try is made in any case. */
-  private async serve(
+  /**
+   * Gets the lock from the backend for the one whose turn it is. The first try is made in any case.
+   * @param seenBefore `queue.sightings` when it came
+   */
+  private async ask(
     queue: KeyQueue,
-    { wait: { client }, deadline, seenBefore }: Turn,
+    { client }: LockWait,
+    deadline: number,
+    seenBefore: number,
   ): Promise<LockOutcome> {
     const lease = this.newLease();
     try {
@@ -185,18 +157,46 @@ export class LockManager {
       }
     } catch (error) {
       if (error instanceof SessionStorageException) {
-        if (error.operation === 'lock' && error.cause instanceof UnsentRequestException) {
-          queue.rejectAll(error);
-        } else {
-          this.fail(queue, lease, error);
-        }
+        const isUnsent = error.operation === 'lock' && error.cause instanceof UnsentRequestException;
+        this.fail(queue.key, isUnsent ? undefined : lease, error);
       }
-      await this.next(queue);
+      void this.next(queue);
       throw error;
     }
-    const outcome = queue.sightings === seenBefore ? 'absent' : 'ended';
+    void this.next(queue);
+    return queue.sightings === seenBefore ? 'absent' : 'ended';
+  }
+
+  private open(key: string): KeyQueue {
+    const queue = new KeyQueue(key);
+    this.queues.set(key, queue);
+    return queue;
+  }
+
+  private hold(queue: KeyQueue, lease: Lease, record: SessionRecord): HeldLock {
+    const lock = new HeldLock(this, queue, lease, record);
+    queue.holder = lock;
+    queue.sightings++;
+    this.held.add(lock);
+    this.renewal ??= setInterval(() => this.renewAll(), this.leaseMs / 3).unref();
+    return lock;
+  }
+
+  /** The last waiter left while the lock was on its way to it. */
+  private async takeBack(queue: KeyQueue, lease: Lease): Promise<void> {
+    await this.backend.unlock(queue.key, lease).catch(error => this.fail(queue.key, lease, error));
     await this.next(queue);
-    return outcome;
+  }
+
+  private renewAll(): void {
+    if (this.held.size === 0) {
+      // Not with the last lock: most are held for a moment, and a timer each would cost as much as the lock.
+      clearInterval(this.renewal);
+      this.renewal = undefined;
+    }
+    for (const lock of this.held) {
+      void lock.renew();
+    }
   }
 
   private mayKeepTurn(queue: KeyQueue): boolean {

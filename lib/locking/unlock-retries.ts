@@ -4,8 +4,6 @@ import type { Lease, SessionBackend } from '../storage/session-backend.js';
 /** Milliseconds between two tries: from, growing to. Each that fails is an error in the log. */
 const RETRY_FROM = 200;
 const RETRY_TO = 1000;
-/** How many are sent at once, when the storage is known to answer. Few: the requests are waiting for it, too. */
-const AT_ONCE = 8;
 /** Beyond, locks are left to lapse. Those of the first moments matter most: what was on its way then is done later. */
 const MAX_OWED = 2000;
 
@@ -20,7 +18,7 @@ interface Owed {
  * return does not find sessions locked, for `leaseTime`, by requests that have long been answered 503.
  */
 export class UnlockRetries {
-  private readonly owed = new Map<string, Owed>();
+  private readonly owed = new Set<Owed>();
   private isTrying = false;
   private isClosed = false;
 
@@ -29,7 +27,7 @@ export class UnlockRetries {
 
   add(key: string, lease: Lease): void {
     if (this.owed.size < MAX_OWED) {
-      this.owed.set(lease.token, { key, lease, wasAnswered: false });
+      this.owed.add({ key, lease, wasAnswered: false });
     }
     if (!this.isTrying) {
       void this.tryUntilDone();
@@ -43,7 +41,10 @@ export class UnlockRetries {
   private async tryUntilDone(): Promise<void> {
     this.isTrying = true;
     for (let retryIn = RETRY_FROM; this.owed.size > 0 && !this.isClosed; retryIn *= 1.5) {
-      if (await this.tryAll()) {
+      const [first, ...others] = this.owed;
+      // The first one shows whether it is worth while to ask for the others.
+      if (await this.try(first!)) {
+        await Promise.all(others.map(owed => this.try(owed)));
         retryIn = RETRY_FROM;
       }
       await sleep(Math.min(retryIn, RETRY_TO), undefined, { ref: false });
@@ -51,22 +52,10 @@ export class UnlockRetries {
     this.isTrying = false;
   }
 
-  /** @returns whether the storage answered */
-  private async tryAll(): Promise<boolean> {
-    const all = [...this.owed.values()];
-    // The first one shows whether it is worth while to ask for the others.
-    for (let from = 0, count = 1; from < all.length && !this.isClosed; from += count, count = AT_ONCE) {
-      const results = await Promise.all(all.slice(from, from + count).map(owed => this.try(owed)));
-      if (results.includes(false)) {
-        return false;
-      }
-    }
-    return true;
-  }
-
   /**
    * Twice: a server that hung carries out what it was sent before, when it goes on, and maybe after the first
    * unlock: the taking of the lock too.
+   * @returns whether the storage answered
    */
   private async try(owed: Owed): Promise<boolean> {
     try {
@@ -75,7 +64,7 @@ export class UnlockRetries {
       return false; // logged by the fail-safe backend
     }
     if (owed.wasAnswered) {
-      this.owed.delete(owed.lease.token);
+      this.owed.delete(owed);
     }
     owed.wasAnswered = true;
     return true;

@@ -26,18 +26,21 @@ export class LiveValues {
 
   constructor(private readonly serializer: SessionSerializer) {}
 
-  /** Starts over with a record's data; changes are dropped. */
-  start(stored: StoredValues, record?: SessionRecord): void {
-    const data = ownCopyOf(stored);
-    if (this.isFilled) {
-      replace(this.live, data);
-    } else {
-      this.live = data;
-    }
-    this.isFilled = true;
-    this.base = stored.isShared ? { record, data: stored.data } : undefined;
+  /**
+   * Starts over with a record's data; changes are dropped.
+   * @param isView it is only to be read: `live` stays as it is
+   */
+  start(stored: StoredValues, record?: SessionRecord, isView = false): void {
     this.owner = record?.owner;
     this.timeout = record?.timeout;
+    if (isView) {
+      this.view = { record, data: deepFreeze(stored.data) };
+      return;
+    }
+    const data = ownCopyOf(stored);
+    this.live = this.isFilled ? replace(this.live, data) : data;
+    this.isFilled = true;
+    this.base = stored.isShared ? { record, data: stored.data } : undefined;
   }
 
   /** Whether the session holds nothing that would have to be stored. */
@@ -101,14 +104,9 @@ export class LiveValues {
   /** The data as it is stored, frozen. */
   frozen(record: SessionRecord | undefined): Values {
     if (!this.view || this.view.record !== record) {
-      this.show(this.parse(record), record);
+      this.view = { record, data: deepFreeze(this.parse(record)) };
     }
-    return this.view!.data;
-  }
-
-  /** What `frozen` gives until the record changes. */
-  show(data: Values, record: SessionRecord | undefined): void {
-    this.view = { record, data: deepFreeze(data) };
+    return this.view.data;
   }
 
   private baseOf(record: SessionRecord | undefined): Values {
@@ -137,13 +135,14 @@ export class LiveValues {
 }
 
 /** In place. A key named `__proto__` is a key like any other. */
-function replace(target: Values, fresh: Values, changes: [string, unknown][] = []): void {
+function replace(target: Values, fresh: Values, changes: [string, unknown][] = []): Values {
   for (const key of Object.keys(target)) {
     delete target[key];
   }
   for (const [key, value] of [...Object.entries(fresh), ...changes]) {
     setValue(target, key, value);
   }
+  return target;
 }
 
 /** As `target[key] = value`, but a key named `__proto__` is a key like any other. */

@@ -6,16 +6,18 @@
 export class ObservedPromise<T> extends Promise<T> {
   /** Whether somebody has asked to be told of a failure: by `await`, `catch`, or further down the chain. */
   isObserved = false;
+  /** What the call failed with, if this was rejected with that. It may be anything, undefined too. */
+  failure: { reason: unknown } | undefined;
   private before: ObservedPromise<unknown> | undefined;
   /** Whether it has gone further down the chain: then it is for the end of that to be handled. */
   private isFollowed = false;
 
-  /** What it was rejected with, if that is what the call failed with. It may be anything, undefined too. */
-  private failure: { reason: unknown } | undefined;
-
   static of<T>(work: Promise<T>): ObservedPromise<T> {
     const promise = new ObservedPromise<T>((resolve, reject) => {
-      work.then(resolve, reject);
+      work.then(resolve, (reason: unknown) => {
+        promise.failure = { reason };
+        reject(reason);
+      });
     });
     promise.guard();
     return promise;
@@ -34,23 +36,15 @@ export class ObservedPromise<T> extends Promise<T> {
 
   /** Passes a failure on, and so takes no note of it. */
   override finally(onEnd?: (() => void) | null): Promise<T> {
+    const end = async () => onEnd?.();
     return this.chain(
-      async value => {
-        await onEnd?.();
-        return value;
-      },
-      async error => {
-        await onEnd?.();
-        throw error;
-      },
+      value => end().then(() => value),
+      error => end().then(() => Promise.reject(error)),
     );
   }
 
-  private chain<A, B>(
-    onDone?: ((value: T) => A | PromiseLike<A>) | null,
-    onFailed?: ((reason: any) => B | PromiseLike<B>) | null,
-  ): Promise<A | B> {
-    const next = super.then(onDone, onFailed) as ObservedPromise<A | B>;
+  private chain<A, B>(...handlers: Parameters<Promise<T>['then']>): Promise<A | B> {
+    const next = super.then(...handlers) as ObservedPromise<A | B>;
     this.isFollowed = true;
     next.before = this;
     next.guard();
@@ -65,13 +59,12 @@ export class ObservedPromise<T> extends Promise<T> {
   /** What a callback throws and nobody handles is unhandled, as without this class; what the call failed with is not. */
   private guard(): void {
     super.then(undefined, (reason: unknown) => {
-      if (!this.before || (this.before.failure && Object.is(this.before.failure.reason, reason))) {
+      if (this.before?.failure && Object.is(this.before.failure.reason, reason)) {
         this.failure = { reason };
-        return;
       }
       // As late as Node.js looks for it.
       process.nextTick(() => {
-        if (!this.isFollowed) {
+        if (!this.failure && !this.isFollowed) {
           void Promise.reject(reason);
         }
       });

@@ -8,7 +8,6 @@ import {
 import type { Values } from './session-codec.js';
 import type { ObservedPromise } from './observed-promise.js';
 import { OperationQueue } from './operation-queue.js';
-import { ReadOnlySessionDict } from './read-only-session-dict.js';
 import type { RecordState } from './record-handle.js';
 import { SequentialSession } from './sequential-session.js';
 import { SessionDict } from './session-dict.js';
@@ -32,7 +31,7 @@ export class OpenSession extends SequentialSession {
 
   private readonly queue = new OperationQueue();
   private readOnlyDict: Session | undefined;
-  private whyGivenUp: Error | undefined;
+  private isClosed = false;
   private hasFailed = false;
   private isAnswered = false;
   private answeredBy: string | undefined;
@@ -44,19 +43,22 @@ export class OpenSession extends SequentialSession {
 
   /** Why nothing is waited for any more. Made when it is asked for: an exception takes 4 % of a request's time. */
   get givenUp(): Error | undefined {
-    return this.isAnswered
-      ? new SessionAnsweredException(this.answeredBy)
-      : this.queue.isCancelled
-        ? new SessionLockTimeoutException()
-        : this.whyGivenUp;
+    if (this.isAnswered) {
+      return new SessionAnsweredException(this.answeredBy);
+    }
+    return this.queue.isCancelled
+      ? new SessionLockTimeoutException()
+      : this.isClosed
+        ? new SessionRequestClosedException()
+        : undefined;
   }
 
   get state(): OpenSessionState {
-    return this.isAnswered ? 'answered' : this.handle.name;
+    return this.isAnswered ? 'answered' : this.handle.state.name;
   }
 
   get loaded(): boolean {
-    return this.handle.name !== 'unread';
+    return this.handle.state.name !== 'unread';
   }
 
   /** Whether it was loaded to be worked with, not only to be read. */
@@ -64,28 +66,13 @@ export class OpenSession extends SequentialSession {
     return this.loaded && this.values.isFilled;
   }
 
-  /** What a call of the application's failed with last. */
+  /** What an operation failed with last. */
   get lastFailure(): unknown {
     return this.queue.lastFailure;
   }
 
-  /** The owner that the record names, whatever this request has set since. */
-  get storedOwner(): string | undefined {
-    return this.handle.record?.owner;
-  }
-
-  /** Minutes. */
-  get timeout(): number {
-    return this.values.timeout ?? this.runtime.options.timeout;
-  }
-
-  /** Minutes that the record names, whatever this request has set since. */
-  get storedTimeout(): number {
-    return this.handle.record?.timeout ?? this.runtime.options.timeout;
-  }
-
   get readOnlySession(): Session {
-    return (this.readOnlyDict ??= new ReadOnlySessionDict(this));
+    return (this.readOnlyDict ??= new SessionDict(this, true));
   }
 
   /**
@@ -94,30 +81,29 @@ export class OpenSession extends SequentialSession {
    */
   useValues(toWrite = false): Values {
     this.throwIfAnswered();
-    if (!this.values.isFilled) {
+    const { live, isFilled } = this.values;
+    if (!isFilled) {
       throw new SessionContextException('The session is not loaded: await session.load() before you use it');
     }
-    if (this.handle.name === 'new' && !this.mayBegin) {
+    if (this.handle.state.name === 'new' && !this.mayBegin) {
       const refuse = () => this.throwIfTooLate() as never;
       return toWrite
         ? refuse()
-        : new Proxy(this.values.live, { set: refuse, defineProperty: refuse, deleteProperty: refuse });
+        : new Proxy(live, { set: refuse, defineProperty: refuse, deleteProperty: refuse });
     }
     this.values.isUsed = true;
-    return this.values.live;
+    return live;
   }
 
   /** The data as it is stored, frozen. @throws SessionAnsweredException */
   storedValues(): Values {
     this.throwIfAnswered();
-    return this.values.frozen(this.handle.record);
+    return this.values.frozen(this.record);
   }
 
   /** Reads the session, once; locks it, unless told not to. Calls at the same time share the work. */
   load(readOnly = false): Promise<void> {
-    return this.queue.isIdle && this.isReady(readOnly)
-      ? Promise.resolve()
-      : this.queue.run(() => this.loadNow(readOnly));
+    return this.queue.run(() => this.loadNow(readOnly));
   }
 
   /**
@@ -147,13 +133,8 @@ export class OpenSession extends SequentialSession {
    * @returns undefined if there is nothing to wait for
    */
   commit({ drop = false, recheck = false } = {}): Promise<void> | undefined {
-    const isDone =
-      this.isCommitted && !this.values.isUsed && !recheck && !this.locked && this.notEnded === undefined;
-    if (this.hasFailed || (this.queue.isIdle && !this.queue.hasUnheardFailure && (isDone || !this.loaded))) {
-      return undefined;
-    }
-    if (this.cancelWait && !this.loaded) {
-      return undefined; // somebody waits to begin: nothing has been done yet
+    if (this.hasFailed || (this.cancelWait && !this.loaded)) {
+      return undefined; // it is told; or somebody waits to begin, and nothing has been done yet
     }
     this.queue.cancelLockCalls(drop);
     if (this.queue.isCancelled) {
@@ -164,7 +145,7 @@ export class OpenSession extends SequentialSession {
 
   /** The client has gone: whoever still waits for the lock stops waiting. */
   close(): void {
-    this.whyGivenUp = new SessionRequestClosedException();
+    this.isClosed = true;
     this.cancelWait?.();
   }
 
@@ -192,7 +173,7 @@ export class OpenSession extends SequentialSession {
   }
 
   cookieChange(): CookieChange {
-    const { name } = this.handle;
+    const { name } = this.handle.state;
     // Once the id has changed the old one is dead: the client needs the new one, whatever failed since.
     const isNoUse = this.hasFailed || name === 'ended' || name === 'unsure';
     if (!this.loaded || (isNoUse && !this.regenerated)) {
@@ -208,23 +189,39 @@ export class OpenSession extends SequentialSession {
 
   private commitNow(drop: boolean, recheck: boolean): Promise<void> | undefined {
     const isRepeated = this.isCommitted;
-    const { name } = this.handle;
-    const isWanted = name === 'unsure' || (name === 'new' && this.runtime.options.saveUninitialized);
-    const mayHaveChanged = this.values.isUsed || recheck || isWanted;
-    this.isCommitted = true;
+    const mayHaveChanged = this.values.isUsed || recheck;
+    const untold = drop ? undefined : (this.queue.takeUnheard() ?? this.notEnded); // a failed answer tells enough
+    this.isCommitted ||= this.loaded;
     this.values.isUsed = false;
+    let work: Promise<void> | undefined;
     try {
-      if (!drop) {
-        this.queue.throwUnheard(); // a failed answer tells enough
-        if (this.notEnded) {
-          throw this.notEnded.error;
-        }
+      if (untold) {
+        throw untold.reason;
       }
-      const work =
-        !drop && mayHaveChanged && this.mustStore ? this.storeNow() : this.releaseUnchanged(isRepeated);
-      return work?.catch(error => this.fail(error));
+      work = !drop && this.mustStore(mayHaveChanged) ? this.storeNow() : this.releaseUnchanged(isRepeated);
     } catch (error) {
-      return Promise.reject(error).catch(reason => this.fail(reason));
+      work = Promise.reject(error);
+    }
+    return work?.catch(error => {
+      this.hasFailed = true;
+      this.runtime.background(this.handle.release());
+      throw error;
+    });
+  }
+
+  /** Whether there is something to store. */
+  private mustStore(mayHaveChanged: boolean): boolean {
+    switch (this.handle.state.name) {
+      case 'unsure':
+        return this.values.isFilled; // it may be stored, or not
+      case 'new': {
+        // Of what was destroyed or asked to expire, nothing is stored unasked.
+        const isUnwanted = this.isCookieExpired || (this.isDestroyed && !this.isReplaced);
+        const isWanted = this.runtime.options.saveUninitialized && !isUnwanted;
+        return this.values.isFilled && (isWanted || !this.values.isEmpty);
+      }
+      default:
+        return mayHaveChanged && this.values.isChanged(this.record);
     }
   }
 
@@ -237,25 +234,10 @@ export class OpenSession extends SequentialSession {
     await (this.locked ? this.write(true) : this.create(false));
   }
 
-  /** Whether there is something to store. */
-  private get mustStore(): boolean {
-    if (this.handle.name === 'unsure') {
-      return this.values.isFilled; // it may be stored, or not
-    }
-    if (this.handle.name !== 'new') {
-      return this.values.isChanged(this.handle.record);
-    }
-    // Of what was destroyed or asked to expire, nothing is stored unasked.
-    const isUnwanted = this.isCookieExpired || (this.isDestroyed && !this.isReplaced);
-    const isWanted = this.runtime.options.saveUninitialized && !isUnwanted;
-    return this.values.isFilled && (isWanted || !this.values.isEmpty);
-  }
-
   /** @returns undefined if there is nothing to wait for */
   private releaseUnchanged(isRepeated: boolean): Promise<void> | undefined {
-    const { handle, runtime } = this;
-    const { record, name } = handle;
-    if (!record || (name !== 'read' && name !== 'held')) {
+    const { handle, runtime, record, locked } = this;
+    if (!record || !(locked || handle.state.name === 'read')) {
       return undefined;
     }
     const { touchAfterMs } = runtime.options;
@@ -264,7 +246,7 @@ export class OpenSession extends SequentialSession {
     const rest = this.values.isFilled ? touchAfterMs : Math.max(touchAfterMs, ttl / 2);
     // With nothing to wait for, clocks that differ have no say.
     const isDue = ttl > 0 && (rest === 0 || Date.now() + ttl - record.expiresAt >= rest);
-    if (name === 'held') {
+    if (locked) {
       runtime.background(handle.release(isDue ? ttl : undefined));
       this.isCookieDue ||= isDue;
       return undefined;
@@ -276,12 +258,6 @@ export class OpenSession extends SequentialSession {
 
   private async touchBeforeCookie(ttl: number): Promise<void> {
     this.isCookieDue = (await this.handle.touch(ttl)) || this.isCookieDue;
-  }
-
-  private fail(error: unknown): never {
-    this.hasFailed = true;
-    this.runtime.background(this.handle.release());
-    throw error;
   }
 
   private throwIfAnswered(): void {

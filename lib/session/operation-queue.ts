@@ -10,7 +10,6 @@ interface Call {
   readonly isLockOnly: boolean;
   /** A commit came, and nobody waits for this. */
   isCancelled: boolean;
-  failure?: { error: unknown };
 }
 
 /**
@@ -22,9 +21,7 @@ export class OperationQueue {
   private tail: Promise<unknown> | undefined;
   private calls: Set<Call> | undefined;
   private running: Call | undefined;
-  /** The storage's last failure. */
-  private trouble: unknown;
-  /** What a call of the application's failed with last, whoever has taken note of it. */
+  /** What an operation failed with last, whoever has taken note of it. */
   lastFailure: unknown;
 
   get isIdle(): boolean {
@@ -34,21 +31,6 @@ export class OperationQueue {
   /** Whether the call that runs is one that a commit has cancelled. */
   get isCancelled(): boolean {
     return this.running?.isCancelled === true;
-  }
-
-  /** Whether a call of the application's has failed, and nobody has taken note of it so far. */
-  get hasUnheardFailure(): boolean {
-    return this.calls !== undefined && [...this.calls].some(isUnheard);
-  }
-
-  /** @throws what a call of the application's failed with, if nobody has taken note of it; once */
-  throwUnheard(): void {
-    const failed = [...(this.calls ?? [])].filter(({ failure }) => failure);
-    failed.forEach(call => this.calls!.delete(call));
-    const unheard = failed.find(isUnheard);
-    if (unheard) {
-      throw unheard.failure!.error;
-    }
   }
 
   run<T>(operation: Operation<T>): Promise<T> {
@@ -72,32 +54,42 @@ export class OperationQueue {
   /**
    * As `run`, for the application. What was waiting in line when the storage failed fails with it: an answer would
    * have to wait for a hundred forgotten saves, each of which waits for the storage.
+   * @param isLockOnly whether all that it does is to take the lock
    */
   call<T>(operation: Operation<T>, isLockOnly = false): ObservedPromise<T> {
     const call: Call = { isLockOnly, isCancelled: false };
     const calls = (this.calls ??= new Set()).add(call);
-    const { trouble } = this;
+    const before = this.lastFailure;
     const work = this.run(async () => {
-      if (this.trouble !== trouble) {
-        throw this.trouble;
+      if (this.lastFailure !== before && this.lastFailure instanceof SessionStorageException) {
+        throw this.lastFailure;
       }
       this.running = call;
       try {
-        return await operation();
+        const result = await operation();
+        calls.delete(call);
+        return result;
       } finally {
         this.running = undefined;
       }
     });
-    work.then(
-      () => calls.delete(call),
-      (error: unknown) => {
-        this.lastFailure = error;
-        call.failure = { error };
-      },
-    );
     const promise = ObservedPromise.of(work);
     call.promise = promise;
     return promise;
+  }
+
+  /** What a call of the application's has failed with, if nobody has taken note of it; once. */
+  takeUnheard(): { reason: unknown } | undefined {
+    for (const call of this.calls ?? []) {
+      const { failure, isObserved } = call.promise!;
+      if (failure) {
+        this.calls!.delete(call);
+        if (!isObserved) {
+          return failure;
+        }
+      }
+    }
+    return undefined;
   }
 
   /**
@@ -122,10 +114,8 @@ export class OperationQueue {
       }
     };
     work.then(leave, error => {
-      this.trouble = error instanceof SessionStorageException ? error : this.trouble;
+      this.lastFailure = error;
       leave();
     });
   }
 }
-
-const isUnheard = ({ promise, failure }: Call): boolean => failure !== undefined && !promise!.isObserved;

@@ -1,5 +1,5 @@
 import { SessionDestroyedException, SessionLeaseLostException } from '../exceptions/session.exception.js';
-import type { HeldLock } from '../locking/held-lock.js';
+import { toRecord, type HeldLock } from '../locking/held-lock.js';
 import type { LockWait } from '../locking/key-queue.js';
 import type { SessionRecord, SessionWrite } from '../storage/session-backend.js';
 import type { SessionRuntime } from './session-runtime.js';
@@ -20,7 +20,7 @@ export type RecordState =
   /** Gone, or another's by now. `record`: as it was last known; none if it ended while this request waited. */
   | { name: 'ended'; reason: Error; record: SessionRecord | undefined }
   /** A write failed: it may be stored or not. The lock is being given back. */
-  | { name: 'unsure'; record: SessionRecord | undefined; written: string | undefined };
+  | { name: 'unsure'; record: SessionRecord | undefined; written?: string };
 
 const UNREAD: RecordState = { name: 'unread' };
 const NEW: RecordState = { name: 'new' };
@@ -30,15 +30,11 @@ const NEW: RecordState = { name: 'new' };
  * other. Knows nothing of the data that the application works with.
  */
 export class RecordHandle {
-  private state: RecordState = UNREAD;
+  state: RecordState = UNREAD;
   /** Of the record, once there is one. */
   private key = '';
 
   constructor(private readonly runtime: SessionRuntime) {}
-
-  get name(): RecordState['name'] {
-    return this.state.name;
-  }
 
   /** As it was read or written last; undefined for a session that is not stored. */
   get record(): SessionRecord | undefined {
@@ -46,38 +42,14 @@ export class RecordHandle {
     return state.name === 'held' ? state.lock.record : 'record' in state ? state.record : undefined;
   }
 
-  /** What a write of this request that failed may have stored. */
-  get written(): string | undefined {
-    return this.state.name === 'unsure' ? this.state.written : undefined;
-  }
-
-  /** Why changes cannot be stored any more. */
-  get endedBy(): Error | undefined {
-    return this.state.name === 'ended' ? this.state.reason : undefined;
-  }
-
-  /** There is nothing to read. */
-  begin(): void {
-    this.state = NEW;
-  }
-
-  /** What was read is not to be used: as if there were nothing. */
-  discard(): void {
-    if (this.record) {
-      this.state = NEW;
-    }
-  }
-
   /** Reads the record, without the lock or with the one that is held. */
   async read(key: string): Promise<void> {
     const record = await this.runtime.backend.read(key);
     this.key = key;
-    if (!record) {
-      this.lose('absent');
-    } else if (this.state.name === 'held') {
-      this.state.lock.record = record;
+    if (record) {
+      this.show(record);
     } else {
-      this.state = { name: 'read', record };
+      this.lose('absent');
     }
   }
 
@@ -111,9 +83,7 @@ export class RecordHandle {
         return false;
       }
     } catch (error) {
-      if (lease) {
-        locks.giveBack(key, lease);
-      }
+      locks.fail(key, lease, error);
       this.state = { name: 'unsure', record: undefined, written: write.data };
       throw error;
     }
@@ -128,17 +98,17 @@ export class RecordHandle {
    * @throws SessionDestroyedException, SessionLeaseLostException: then nothing was stored
    */
   async save(write: SessionWrite, release: boolean): Promise<void> {
-    const lock = this.lock;
-    const before = lock.record;
-    let saved: boolean;
+    const { lock } = this;
+    const { record } = lock;
     try {
-      saved = await (release ? lock.saveAndRelease(write) : lock.save(write));
+      if (!(await lock.save(write, release))) {
+        throw await this.end(record);
+      }
     } catch (error) {
-      this.state = { name: 'unsure', record: before, written: write.data };
+      if (this.state.name === 'held') {
+        this.state = { name: 'unsure', record, written: write.data };
+      }
       throw error;
-    }
-    if (!saved) {
-      throw await this.end(before);
     }
     if (release) {
       this.state = { name: 'read', record: lock.record };
@@ -148,17 +118,13 @@ export class RecordHandle {
   /** @returns false if there is no such session any more */
   async touch(ttl: number): Promise<boolean> {
     const record = this.record!;
-    if (!(await this.runtime.backend.touch(this.key, ttl))) {
-      this.lose('absent');
-      return false;
-    }
-    const touched = { ...record, expiresAt: Date.now() + ttl };
-    if (this.state.name === 'held') {
-      this.state.lock.record = touched;
+    const isThere = await this.runtime.backend.touch(this.key, ttl);
+    if (isThere) {
+      this.show({ ...record, expiresAt: Date.now() + ttl });
     } else {
-      this.state = { name: 'read', record: touched };
+      this.lose('absent');
     }
-    return true;
+    return isThere;
   }
 
   /** Frees the lock, if it is held. @param ttl milliseconds from now for a new `expiresAt` */
@@ -179,42 +145,41 @@ export class RecordHandle {
    * @throws SessionDestroyedException, SessionLeaseLostException: then nothing was moved
    */
   async move(key: string, ttl: number): Promise<boolean> {
-    const { backend, locks, options } = this.runtime;
-    const { lock: old, key: oldKey } = this;
-    const { data, owner, timeout, createdAt } = old.record;
-    const write = { data, owner, timeout, createdAt, ttl, isFreshKey: !options.customId };
-    const lease = locks.newLease();
+    const { lock, runtime } = this;
+    const { data, owner, timeout, createdAt } = lock.record;
+    const write = { data, owner, timeout, createdAt, ttl, isFreshKey: !runtime.options.customId };
+    const moved = new RecordHandle(runtime);
+    // There may be a second one, under an id that nobody will ever know.
+    const dropMoved = () => moved.delete(key).catch(() => undefined);
     try {
-      if (!(await backend.create(key, write, lease))) {
+      if (!(await moved.create(key, write, true))) {
         return false;
       }
     } catch (error) {
-      // There may be a second one now, under an id that nobody will ever know.
-      await backend.delete(key).catch(() => locks.giveBack(key, lease));
+      await dropMoved();
       throw error;
     }
-    const moved = locks.adopt(key, lease, toRecord(write));
-    let removed: boolean;
+    let isRemoved: boolean;
     try {
-      removed = await old.remove();
+      isRemoved = await lock.remove();
     } catch (error) {
-      old.giveBack(error);
+      lock.fail(error);
       // Its answer is lost: what is there now tells what was done. Where that fails too, both stay.
-      const isLeft = await backend.read(oldKey).then(Boolean, () => undefined);
+      const isLeft = await runtime.backend.read(this.key).then(Boolean, () => undefined);
       if (isLeft !== false) {
-        await this.dropNew(key, moved, isLeft === true);
-        this.state = { name: 'unsure', record: old.record, written: undefined };
+        await (isLeft ? dropMoved() : runtime.background(moved.release()));
+        this.state = { name: 'unsure', record: lock.record };
         throw error;
       }
-      removed = true;
+      isRemoved = true;
     }
-    if (!removed) {
+    if (!isRemoved) {
       // Somebody has ended the session, or taken it over: it must not live on under the new key.
-      await this.dropNew(key, moved, true);
-      throw await this.end(old.record);
+      await dropMoved();
+      throw await this.end(lock.record);
     }
     this.key = key;
-    this.state = { name: 'held', lock: moved };
+    this.state = moved.state;
     return true;
   }
 
@@ -223,16 +188,17 @@ export class RecordHandle {
     try {
       await this.runtime.backend.delete(key);
     } catch (error) {
+      const { record } = this;
       if (this.state.name === 'held') {
-        this.state.lock.giveBack(error);
+        this.state.lock.fail(error);
       }
-      this.state = { name: 'unsure', record: this.record, written: undefined };
+      this.state = { name: 'unsure', record };
       throw error;
     }
     this.forget();
   }
 
-  /** The record is gone, or is to be left alone: what is written from now on is a new session's. */
+  /** There is no record, or it is to be left alone: what is written from now on is a new session's. */
   forget(): void {
     if (this.state.name === 'held') {
       this.state.lock.forget();
@@ -247,14 +213,21 @@ export class RecordHandle {
     return this.state.lock;
   }
 
+  private show(record: SessionRecord): void {
+    if (this.state.name === 'held') {
+      this.state.lock.record = record;
+    } else {
+      this.state = { name: 'read', record };
+    }
+  }
+
   /** The storage has no such record (any more). */
   private lose(how: 'absent' | 'ended'): void {
     const { record } = this;
-    if (this.state.name === 'held') {
-      this.state.lock.forget();
+    this.forget();
+    if (how === 'ended' || record) {
+      this.state = { name: 'ended', reason: new SessionDestroyedException(), record };
     }
-    this.state =
-      how === 'ended' || record ? { name: 'ended', reason: new SessionDestroyedException(), record } : NEW;
   }
 
   /** The storage has refused: the session is gone, or the lock another's. @returns which */
@@ -270,18 +243,4 @@ export class RecordHandle {
     const { state } = this;
     return state.name === 'unsure' && record.data !== state.written && record.data !== state.record?.data;
   }
-
-  private async dropNew(key: string, lock: HeldLock, remove: boolean): Promise<void> {
-    const isGone = remove && (await this.runtime.backend.delete(key).catch(() => false));
-    if (isGone) {
-      lock.forget();
-    } else {
-      this.runtime.background(lock.release());
-    }
-  }
-}
-
-function toRecord({ data, owner, timeout, createdAt, ttl }: SessionWrite): SessionRecord {
-  const now = Date.now();
-  return { data, owner, timeout, createdAt: createdAt ?? now, expiresAt: now + ttl };
 }

@@ -33,11 +33,11 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
   protected isCookieDue = false;
   protected isCookieExpired = false;
   /** What the application's wish failed with that this session, or its id, be gone, as long as it is not. */
-  protected notEnded: { error: unknown } | undefined;
+  protected notEnded: { reason: unknown } | undefined;
   private readonly startedAt = Date.now();
 
   constructor(
-    protected readonly runtime: SessionRuntime,
+    readonly runtime: SessionRuntime,
     sent?: SentId | null,
     private readonly identify?: Identify,
   ) {
@@ -47,66 +47,58 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
     this.locking = runtime.options.locking;
   }
 
+  /** As it was read or written last; undefined for a session that is not stored. */
+  get record(): SessionRecord | undefined {
+    return this.handle.record;
+  }
+
+  get isStored(): boolean {
+    return this.record !== undefined;
+  }
+
+  get locked(): boolean {
+    return this.handle.state.name === 'held';
+  }
+
   get createdAt(): number {
-    return this.handle.record?.createdAt ?? this.startedAt;
+    return this.record?.createdAt ?? this.startedAt;
   }
 
   get expiresAt(): number {
-    return this.handle.record?.expiresAt ?? Date.now() + this.ttl();
-  }
-
-  protected isReady(readOnly: boolean): boolean {
-    const { name } = this.handle;
-    return (
-      name !== 'unread' &&
-      name !== 'unsure' &&
-      (readOnly || (this.values.isFilled && !(name === 'read' && this.locks)))
-    );
+    return this.record?.expiresAt ?? Date.now() + this.ttl();
   }
 
   /** Reads the session, if that has not happened, and takes the lock, unless it is only read. */
   async loadNow(readOnly = false): Promise<void> {
-    const { handle, values } = this;
     const lock = !readOnly && this.locks;
-    if (handle.name === 'unread') {
-      if (this.identify) {
-        this.adoptSent(await this.identify());
-      }
-      if (this.originalId === undefined) {
-        handle.begin();
-      } else {
-        await (lock ? handle.acquire(this.key, this.wait(), true) : handle.read(this.key));
-        this.adoptFirst(readOnly);
-      }
-    } else if (handle.name === 'unsure' || (handle.name === 'read' && lock)) {
+    const { name } = this.handle.state;
+    if (name === 'unread') {
+      await this.readFirst(lock, readOnly);
+    } else if (name === 'unsure' || (name === 'read' && lock)) {
       await this.refresh(lock);
     }
-    if (!readOnly && !values.isFilled) {
-      values.start(this.parse() ?? NOTHING, this.record);
+    if (!readOnly && !this.values.isFilled) {
+      this.values.start(this.parse() ?? NOTHING, this.record);
     }
   }
 
   async reloadNow(): Promise<void> {
-    const { handle, values } = this;
+    const { handle } = this;
     this.throwIfEnded();
-    if (handle.name !== 'new') {
-      // A read does not wait for the lock: this request may have it.
-      await (handle.name === 'unsure' ? this.refresh(this.locks) : handle.read(this.key));
+    if (handle.state.name === 'unsure') {
+      await this.refresh(this.locks);
+    } else if (handle.state.name !== 'new') {
+      await handle.read(this.key); // does not wait for the lock: this request may have it
     }
     this.throwIfEnded();
-    const data = this.parse();
-    if (this.record && !data) {
-      throw new SessionDestroyedException();
-    }
-    values.start(data ?? NOTHING, this.record);
+    this.values.start(this.parseOrThrow() ?? NOTHING, this.record);
   }
 
   /** Stores what there is, also if nothing has changed: who calls it wants it stored. */
   async saveNow(): Promise<void> {
-    const { handle } = this;
     const keepsLock = this.locked || this.locks;
     await this.lockNow();
-    if (handle.name === 'held') {
+    if (this.locked) {
       await this.write(!keepsLock);
     } else {
       this.throwIfTooLate();
@@ -115,27 +107,28 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
   }
 
   async touchNow(): Promise<void> {
-    if (this.handle.name === 'unsure') {
+    if (this.handle.state.name === 'unsure') {
       await this.refresh(this.locks);
     }
     this.throwIfEnded();
-    if (this.isStored && !(await this.handle.touch(this.ttl()))) {
-      throw this.handle.endedBy!;
+    if (this.isStored) {
+      await this.handle.touch(this.ttl());
+      this.throwIfEnded();
+      this.isCookieDue = true;
     }
-    this.isCookieDue ||= this.isStored;
   }
 
   async regenerateNow(): Promise<void> {
     this.throwIfTooLate();
     const { handle, runtime } = this;
     const keepsLock = this.locked || this.locks;
-    if (handle.endedBy && !this.isStored) {
+    if (handle.state.name === 'ended' && !this.isStored) {
       handle.forget(); // a log-in that waited for a session which ended meanwhile begins anew
     }
     await this.lockNow();
     const id = runtime.options.generateId();
-    if (handle.name === 'held') {
-      const { timeout, createdAt } = handle.record!;
+    if (this.locked) {
+      const { timeout, createdAt } = this.record!;
       const ttl = runtime.timeToLive(timeout, createdAt);
       if (!(await this.ending(handle.move(sessionKey(id), ttl)))) {
         throw new Error(IDS_TAKEN);
@@ -151,7 +144,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
 
   /** @param isReplaced a new session begins in its place, as any other does */
   async destroyNow(isReplaced = false): Promise<void> {
-    if (this.isStored || this.handle.name === 'unsure') {
+    if (this.isStored || this.handle.state.name === 'unsure') {
       await this.ending(this.handle.delete(this.key));
     }
     this.forgetNow();
@@ -162,14 +155,15 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
   forgetNow(): void {
     this.handle.forget();
     this.values.start(NOTHING);
-    this.setId(undefined);
+    this.dropId();
     this.isNew = true;
     this.isDestroyed = true;
     this.isReplaced = false;
   }
 
   async lockNow(wait = this.wait()): Promise<void> {
-    if (this.handle.name === 'read' || this.handle.name === 'unsure') {
+    const { name } = this.handle.state;
+    if (name === 'read' || name === 'unsure') {
       await this.refresh(true, wait);
     }
     this.throwIfEnded();
@@ -177,79 +171,14 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
 
   async releaseLockNow(): Promise<void> {
     if (this.locked) {
-      await (this.values.isChanged(this.handle.record) ? this.write(true) : this.handle.release());
+      await (this.values.isChanged(this.record) ? this.write(true) : this.handle.release());
     }
   }
 
-  get locked(): boolean {
-    return this.handle.name === 'held';
-  }
-
-  /** As it was read or written last; undefined for a session that is not stored. */
-  get record(): SessionRecord | undefined {
-    return this.handle.record;
-  }
-
-  get isStored(): boolean {
-    return this.handle.record !== undefined;
-  }
-
-  protected throwIfEnded(): void {
-    if (this.handle.endedBy) {
-      throw this.handle.endedBy;
-    }
-  }
-
-  private get locks(): boolean {
-    return this.locking !== 'explicit' && this.mayLock && !this.isCommitted;
-  }
-
-  private adoptFirst(readOnly: boolean): void {
-    const { handle, values, record } = this;
-    const isAlive = record && record.createdAt + this.runtime.options.lifetimeMs > Date.now(); // it may be shorter now
-    const data = isAlive ? this.parse() : undefined;
-    this.isNew = !data;
-    if (!data) {
-      this.missing = true;
-      this.runtime.background(handle.release());
-      handle.discard();
-      this.setId(undefined); // the client's id is never taken over
-    } else if (readOnly) {
-      values.show(data.data, record);
-      Object.assign(values, { owner: record!.owner, timeout: record!.timeout });
-    } else {
-      values.start(data, record);
-    }
-    this.isCookieDue = data !== undefined && this.identify !== undefined; // it takes the place of another one, or of several
-  }
-
-  /** Takes the lock, or reads again without it; what this request changed since it read before stays. */
-  protected async refresh(lock: boolean, wait = this.wait()): Promise<void> {
-    const { handle, values } = this;
-    const { record: before, written } = handle;
-    await (lock ? handle.acquire(this.key, wait, this.locking !== 'explicit') : handle.read(this.key));
-    this.throwIfEnded();
-    const { record } = handle;
-    const fresh = this.parse();
-    if (record && !fresh) {
-      await handle.release();
-      throw new SessionDestroyedException();
-    }
-    if (record && fresh && values.isFilled) {
-      // What a save of this request has stored, though it failed, is no change of another's.
-      values.merge(record.data === written ? record : before, record, fresh);
-    }
-  }
-
-  private async ending<T>(work: Promise<T>): Promise<T> {
-    try {
-      const result = await work;
-      this.notEnded = undefined;
-      return result;
-    } catch (error) {
-      this.notEnded = this.handle.endedBy ? undefined : { error };
-      throw error;
-    }
+  /** @param timeout seconds; default: the option's */
+  wait(timeout?: number): LockWait {
+    const waitMs = timeout === undefined ? this.runtime.options.lockTimeoutMs : timeout * 1000;
+    return { waitMs, client: this };
   }
 
   protected async write(release: boolean): Promise<void> {
@@ -263,21 +192,81 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
       if (tries === CREATE_TRIES) {
         throw new Error(IDS_TAKEN);
       }
-      this.setId(this.runtime.options.generateId());
+      this.dropId();
     }
     this.isCookieDue = true;
   }
 
+  private get locks(): boolean {
+    return this.locking !== 'explicit' && this.mayLock && !this.isCommitted;
+  }
+
+  private async readFirst(lock: boolean, readOnly: boolean): Promise<void> {
+    const { handle, values, runtime } = this;
+    if (this.identify) {
+      this.adoptSent(await this.identify());
+    }
+    if (this.originalId === undefined) {
+      handle.forget();
+      return;
+    }
+    await (lock ? handle.acquire(this.key, this.wait(), true) : handle.read(this.key));
+    const { record } = this;
+    const isAlive = record && record.createdAt + runtime.options.lifetimeMs > Date.now(); // it may be shorter now
+    const stored = isAlive ? this.parse() : undefined;
+    this.isNew = this.missing = !stored;
+    if (stored) {
+      values.start(stored, record, readOnly);
+      this.isCookieDue = this.identify !== undefined; // it takes the place of another one, or of several
+      return;
+    }
+    this.dropId(); // the client's id is never taken over
+    if (record) {
+      runtime.background(handle.release());
+      handle.forget();
+    }
+  }
+
+  /** Takes the lock, or reads again without it; what this request changed since it read before stays. */
+  private async refresh(lock: boolean, wait = this.wait()): Promise<void> {
+    const { handle, values } = this;
+    const { record: before, state } = handle;
+    await (lock ? handle.acquire(this.key, wait, this.locking !== 'explicit') : handle.read(this.key));
+    this.throwIfEnded();
+    const fresh = this.parseOrThrow();
+    if (fresh && values.isFilled) {
+      // What a save of this request has stored, though it failed, is no change of another's.
+      const isOwn = state.name === 'unsure' && this.record!.data === state.written;
+      values.merge(isOwn ? this.record : before, this.record!, fresh);
+    }
+  }
+
+  private async ending<T>(work: Promise<T>): Promise<T> {
+    try {
+      const result = await work;
+      this.notEnded = undefined;
+      return result;
+    } catch (reason) {
+      this.notEnded = this.handle.state.name === 'ended' ? undefined : { reason };
+      throw reason;
+    }
+  }
+
+  private throwIfEnded(): void {
+    const { state } = this.handle;
+    if (state.name === 'ended') {
+      throw state.reason;
+    }
+  }
+
   private toWrite(): SessionWrite {
+    const { codec, options } = this.runtime;
     const ttl = this.ttl();
     if (ttl <= 0) {
       throw new SessionDestroyedException(); // its lifetime ended during the request
     }
-    return {
-      ...this.values.toWrite(live => this.runtime.codec.write(this.key, live), this.runtime.options.maxSize),
-      createdAt: this.record?.createdAt,
-      ttl,
-    };
+    const write = this.values.toWrite(live => codec.write(this.key, live), options.maxSize);
+    return { ...write, createdAt: this.record?.createdAt, ttl };
   }
 
   /** The record's data; undefined if there is none that can be read. */
@@ -285,13 +274,17 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
     return this.record && this.runtime.parse(this.key, this.record);
   }
 
-  private ttl(): number {
-    return this.runtime.timeToLive(this.values.timeout, this.createdAt);
+  /** @throws SessionDestroyedException for data that cannot be read: it counts as missing */
+  private parseOrThrow(): StoredValues | undefined {
+    const stored = this.parse();
+    if (this.record && !stored) {
+      this.runtime.background(this.handle.release());
+      throw new SessionDestroyedException();
+    }
+    return stored;
   }
 
-  /** @param timeout seconds; default: the option's */
-  wait(timeout?: number): LockWait {
-    const waitMs = timeout === undefined ? this.runtime.options.lockTimeoutMs : timeout * 1000;
-    return { waitMs, client: this };
+  private ttl(): number {
+    return this.runtime.timeToLive(this.values.timeout, this.createdAt);
   }
 }

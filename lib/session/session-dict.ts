@@ -23,61 +23,76 @@ NoOtherProperties.prototype = new Proxy(Object.create(null), {
   getPrototypeOf: () => Map.prototype,
 });
 
+/** The members that say what the session in use says. */
+const SHOWN = ['id', 'isNew', 'originalId', 'missing', 'regenerated', 'locked', 'loaded'] as const;
+
 /** The dictionary that applications see, over the session in use. */
 export class SessionDict extends NoOtherProperties implements Session {
+  declare readonly id: string;
+  declare readonly isNew: boolean;
+  declare readonly originalId: string | undefined;
+  declare readonly missing: boolean;
+  declare readonly regenerated: boolean;
+  declare readonly locked: boolean;
+  declare readonly loaded: boolean;
   readonly #open: OpenSession;
+  readonly #isReadOnly: boolean;
 
   static {
     // To who serializes instances of classes by their own rules (ClassSerializerInterceptor), it is plain data.
     Object.defineProperty(this.prototype, 'constructor', { value: Object });
-  }
-
-  constructor(open: OpenSession) {
-    super();
-    this.#open = open;
-    if (new.target === SessionDict) {
-      Object.preventExtensions(this);
+    for (const name of SHOWN) {
+      Object.defineProperty(this.prototype, name, {
+        get(this: SessionDict) {
+          return this.#open[name];
+        },
+      });
     }
   }
 
+  /** @param isReadOnly as `@Session({ readOnly: true })` gives it: without a lock, frozen; it shows what is stored now */
+  constructor(open: OpenSession, isReadOnly = false) {
+    super();
+    this.#open = open;
+    this.#isReadOnly = isReadOnly;
+    Object.preventExtensions(this);
+  }
+
   get(key: string, fallback?: any): any {
-    const values = this.readable();
+    const values = this.#readable();
     return Object.hasOwn(values, key) ? values[key] : fallback;
   }
 
   set(key: string, value: unknown): this {
-    setValue(this.writable(), key, value);
+    setValue(this.#writable(), key, value);
     return this;
   }
 
   has(key: string): boolean {
-    return Object.hasOwn(this.readable(), key);
+    return Object.hasOwn(this.#readable(), key);
   }
 
   delete(key: string): boolean {
     if (key === undefined) {
       throw new TypeError('session.delete(key) needs a key; to end the session, use session.destroy()');
     }
-    const values = this.writable();
+    const values = this.#writable();
     return Object.hasOwn(values, key) && delete values[key];
   }
 
   pop(...args: [key: string, fallback?: any]): any {
     const [key, fallback] = args;
-    const values = this.writable();
-    if (!Object.hasOwn(values, key)) {
-      if (args.length < 2) {
-        throw new RangeError(`The session has no key '${key}'`);
-      }
-      return fallback;
+    const values = this.#writable();
+    if (args.length < 2 && !Object.hasOwn(values, key)) {
+      throw new RangeError(`The session has no key '${key}'`);
     }
-    const value = values[key];
+    const value = this.get(key, fallback);
     delete values[key];
     return value;
   }
 
   setDefault(key: string, value: any): any {
-    const values = this.writable();
+    const values = this.#writable();
     if (!Object.hasOwn(values, key)) {
       setValue(values, key, value);
     }
@@ -88,30 +103,26 @@ export class SessionDict extends NoOtherProperties implements Session {
     if (typeof other !== 'object' || other === null) {
       throw new TypeError(`session.update(data) needs an object, not ${String(other)}`);
     }
-    const values = this.writable();
-    for (const [key, value] of Object.entries(other)) {
-      setValue(values, key, value);
-    }
+    const values = this.#writable();
+    Object.entries(other).forEach(([key, value]) => setValue(values, key, value));
     return this;
   }
 
   clear(): void {
-    const values = this.writable();
-    for (const key of Object.keys(values)) {
-      delete values[key];
-    }
+    const values = this.#writable();
+    Object.keys(values).forEach(key => delete values[key]);
   }
 
   keys(): any[] {
-    return Object.keys(this.readable());
+    return Object.keys(this.#readable());
   }
 
   values(): any[] {
-    return Object.values(this.readable());
+    return Object.values(this.#readable());
   }
 
   entries(): [any, any][] {
-    return Object.entries(this.readable());
+    return Object.entries(this.#readable());
   }
 
   get size(): number {
@@ -123,39 +134,11 @@ export class SessionDict extends NoOtherProperties implements Session {
   }
 
   toJSON(): SessionValues {
-    return this.readable() as SessionValues;
+    return this.data;
   }
 
   get data(): SessionValues {
-    return this.readable() as SessionValues;
-  }
-
-  get id(): string {
-    return this.#open.id;
-  }
-
-  get isNew(): boolean {
-    return this.#open.isNew;
-  }
-
-  get originalId(): string | undefined {
-    return this.#open.originalId;
-  }
-
-  get missing(): boolean {
-    return this.#open.missing;
-  }
-
-  get regenerated(): boolean {
-    return this.#open.regenerated;
-  }
-
-  get locked(): boolean {
-    return this.#open.locked;
-  }
-
-  get loaded(): boolean {
-    return this.#open.loaded;
+    return this.#readable() as SessionValues;
   }
 
   get createdAt(): Date {
@@ -167,11 +150,11 @@ export class SessionDict extends NoOtherProperties implements Session {
   }
 
   get timeout(): number {
-    return this.#open.timeout;
+    return this.#settings().timeout ?? this.#open.runtime.options.timeout;
   }
 
   set timeout(minutes: number) {
-    this.writable();
+    this.#writable();
     if (!(Number.isFinite(minutes) && minutes > 0)) {
       throw new RangeError(`session.timeout must be a number of minutes above 0, not ${minutes}`);
     }
@@ -179,11 +162,11 @@ export class SessionDict extends NoOtherProperties implements Session {
   }
 
   get owner(): string | undefined {
-    return this.#open.values.owner;
+    return this.#settings().owner;
   }
 
   set owner(owner: string | undefined) {
-    this.writable();
+    this.#writable();
     if (owner !== undefined && typeof owner !== 'string') {
       throw new TypeError(
         `session.owner must be a string or undefined, not a ${typeof owner}; write String(user.id)`,
@@ -193,17 +176,17 @@ export class SessionDict extends NoOtherProperties implements Session {
   }
 
   load(): Promise<void> {
-    return this.#open.call(open => open.loadNow(), { isUse: false, isLockOnly: true });
+    return this.#open.call(open => open.loadNow(this.#isReadOnly), { isUse: false, isLockOnly: true });
   }
 
   reload(): Promise<void> {
-    return this.call(open => open.reloadNow());
+    return this.#change(open => open.reloadNow());
   }
 
   save(): Promise<void> {
-    return this.#open.call(async open => {
-      this.writable();
-      await open.saveNow();
+    return this.#change(open => {
+      this.#writable();
+      return open.saveNow();
     });
   }
 
@@ -212,15 +195,15 @@ export class SessionDict extends NoOtherProperties implements Session {
   }
 
   regenerate(): Promise<void> {
-    return this.call(open => open.regenerateNow());
+    return this.#change(open => open.regenerateNow());
   }
 
   destroy(): Promise<void> {
-    return this.call(open => open.destroyNow());
+    return this.#change(open => open.destroyNow());
   }
 
   expire(): void {
-    this.refuseIfReadOnly();
+    this.#refuseIfReadOnly();
     this.#open.expire();
   }
 
@@ -229,11 +212,7 @@ export class SessionDict extends NoOtherProperties implements Session {
     if (timeout !== undefined && !(typeof timeout === 'number' && timeout >= 0)) {
       throw new RangeError(`session.acquireLock() takes timeout in seconds from 0, not ${String(timeout)}`);
     }
-    const takeLock = async (open: OpenSession) => {
-      this.refuseIfReadOnly();
-      await open.lockNow(open.wait(timeout));
-    };
-    return this.#open.call(takeLock, { isLockOnly: true });
+    return this.#change(open => open.lockNow(open.wait(timeout)), true);
   }
 
   releaseLock(): Promise<void> {
@@ -247,20 +226,30 @@ export class SessionDict extends NoOtherProperties implements Session {
     return this.#open.onIdChange(listener);
   }
 
-  protected readable(): Values {
-    return this.#open.useValues();
+  #readable(): Values {
+    return this.#isReadOnly ? this.#open.storedValues() : this.#open.useValues();
   }
 
-  protected writable(): Values {
+  #writable(): Values {
+    this.#refuseIfReadOnly();
     return this.#open.useValues(true);
   }
 
-  protected refuseIfReadOnly(): void {}
+  #settings(): { owner?: string | undefined; timeout?: number | undefined } {
+    return this.#isReadOnly ? (this.#open.record ?? {}) : this.#open.values;
+  }
 
-  private call(operation: (open: OpenSession) => Promise<void>): Promise<void> {
-    return this.#open.call(async open => {
-      this.refuseIfReadOnly();
+  #refuseIfReadOnly(): void {
+    if (this.#isReadOnly) {
+      throw new TypeError('This session is read-only; to change it, take it with @Session() instead');
+    }
+  }
+
+  #change(operation: (open: OpenSession) => Promise<void>, isLockOnly = false): Promise<void> {
+    const work = async (open: OpenSession) => {
+      this.#refuseIfReadOnly();
       await operation(open);
-    });
+    };
+    return this.#open.call(work, { isLockOnly });
   }
 }

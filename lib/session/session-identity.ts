@@ -19,9 +19,8 @@ export abstract class SessionIdentity {
   regenerated = false;
   /** Whether the headers have gone, and the cookie with them: no new session or id can reach the client. */
   isSent = false;
-  private currentId: string | undefined;
-  private currentKey: string | undefined;
-  private idListeners: Set<SessionIdListener> | undefined;
+  private current: SentId | undefined;
+  private listeners: Set<SessionIdListener> | undefined;
 
   /** @param sent the id that the client sent; null for a cookie that holds none that is well-formed */
   constructor(
@@ -32,18 +31,15 @@ export abstract class SessionIdentity {
   }
 
   get id(): string {
-    if (this.currentId === undefined) {
-      this.setId(this.generateId());
-    }
-    return this.currentId!;
+    return (this.current ?? this.setId(this.generateId())).id;
   }
 
   get key(): string {
-    return this.currentKey ?? (this.setId(this.id), this.currentKey!);
+    return (this.current ?? this.setId(this.generateId())).key;
   }
 
   onIdChange(listener: SessionIdListener): () => void {
-    const listeners = (this.idListeners ??= new Set());
+    const listeners = (this.listeners ??= new Set());
     listeners.add(listener);
     return () => listeners.delete(listener);
   }
@@ -59,18 +55,21 @@ export abstract class SessionIdentity {
     const previousId = this.id;
     this.setId(id);
     this.regenerated = true;
-    return () => this.idListeners?.forEach(listener => listener(id, previousId));
+    return () => this.listeners?.forEach(listener => listener(id, previousId));
   }
 
   protected adoptSent(sent: SentId | null | undefined): void {
     this.missing = sent === null;
     this.originalId = sent?.id;
-    this.setId(sent?.id, sent?.key);
+    this.current = sent ?? undefined;
   }
 
-  /** @param id undefined: a new one, once it is asked for */
-  protected setId(id: string | undefined, key = id === undefined ? undefined : sessionKey(id)): void {
-    this.currentId = id;
-    this.currentKey = key;
+  protected setId(id: string): SentId {
+    return (this.current = { id, key: sessionKey(id) });
+  }
+
+  /** It gets a new one, once that is asked for. */
+  protected dropId(): void {
+    this.current = undefined;
   }
 }

@@ -183,7 +183,7 @@ export class SessionStore {
       const count = await this.runtime.backend.deleteByOwner(owner, { except, only: options.only });
       await this.forgetOwn(
         open =>
-          open.storedOwner === owner &&
+          open.record?.owner === owner &&
           open.key !== except &&
           (options.only === undefined || open.key === options.only),
       );

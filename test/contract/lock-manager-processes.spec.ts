@@ -45,7 +45,7 @@ describe('two processes, one folder', () => {
         const lock = await lockOf(queues[index % 2]!.acquire(key, PATIENT));
         const write = add(lock);
         await sleep(index % 3);
-        expect(await lock.saveAndRelease(write)).toBe(true);
+        expect(await lock.save(write, true)).toBe(true);
       }),
     );
     expect((await one.read(key))?.data).toBe('60');
@@ -61,7 +61,7 @@ describe('two processes, one folder', () => {
       while (!test.over) {
         const lock = await lockOf(busy.acquire(key, PATIENT));
         await sleep(1);
-        await lock.saveAndRelease(add(lock));
+        await lock.save(add(lock), true);
         served++;
       }
     });
@@ -69,7 +69,7 @@ describe('two processes, one folder', () => {
       for (let turn = 0; turn < 8; turn++) {
         const servedBefore = served;
         const lock = await lockOf(other.acquire(key, { waitMs: 8_000 }));
-        await lock.saveAndRelease(add(lock));
+        await lock.save(add(lock), true);
         await until(() => served > servedBefore); // and the crowd goes on
       }
     } finally {
@@ -88,7 +88,7 @@ describe('two processes, one folder', () => {
     const waiting = theirs.acquire(key, PATIENT).finally(() => (taken = true));
     await sleep(3 * leaseMs);
     expect(taken).toBe(false);
-    expect(await lock.saveAndRelease(writeOf('mine'))).toBe(true);
+    expect(await lock.save(writeOf('mine'), true)).toBe(true);
     const next = await lockOf(waiting);
     expect(next.record.data).toBe('mine');
     await next.release();
@@ -124,11 +124,11 @@ describe('two processes, one folder', () => {
       const holder = await lockOf(queue.acquire(key, PATIENT));
       const waiting = times(20, () => queue.acquire(key, PATIENT));
       const settled = Promise.allSettled(
-        waiting.map(async got => (await lockOf(got)).saveAndRelease(writeOf('lost, too'))),
+        waiting.map(async got => (await lockOf(got)).save(writeOf('lost, too'), true)),
       );
       await breakStorage();
       calls.length = 0;
-      await expect(holder.saveAndRelease(writeOf('lost'))).rejects.toThrow(SessionStorageException);
+      await expect(holder.save(writeOf('lost'), true)).rejects.toThrow(SessionStorageException);
       for (const result of await settled) {
         expect(result).toMatchObject({ reason: expect.any(SessionStorageException) });
       }
@@ -148,7 +148,7 @@ describe('two processes, one folder', () => {
       const queue = new LockManager(new FailSafeBackend(one, false), 3_600_000);
       const saver = await lockOf(queue.acquire(key, PATIENT));
       await breakStorage();
-      await expect(saver.saveAndRelease(writeOf('lost'))).rejects.toThrow(SessionStorageException);
+      await expect(saver.save(writeOf('lost'), true)).rejects.toThrow(SessionStorageException);
       await repairStorage();
       const other = new LockManager(new FailSafeBackend(two, false), 3_600_000);
       const reader = await lockOf(other.acquire(key, PATIENT));

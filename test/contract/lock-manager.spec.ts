@@ -51,7 +51,7 @@ for (const { name, open } of BACKENDS) {
           const lock = await lockOf(queue.acquire(key, PATIENT));
           const write = add(lock);
           await sleep(index % 3);
-          expect(await lock.saveAndRelease(write)).toBe(true);
+          expect(await lock.save(write, true)).toBe(true);
         }),
       );
       expect((await backend.read(key))?.data).toBe('100');
@@ -64,7 +64,7 @@ for (const { name, open } of BACKENDS) {
         times(60, async index => {
           const lock = await lockOf(queue.acquire(key, PATIENT));
           order.push(index);
-          await (index % 2 === 0 ? lock.release() : lock.saveAndRelease(add(lock)));
+          await (index % 2 === 0 ? lock.release() : lock.save(add(lock), true));
         }),
       );
       expect(order).toEqual(times(60, index => index));
@@ -77,7 +77,7 @@ for (const { name, open } of BACKENDS) {
         times(50, async index => {
           const lock = await lockOf(queue.acquire(key, PATIENT));
           expect(lock.record.data).toBe(String(index));
-          await lock.saveAndRelease(writeOf(String(index + 1)));
+          await lock.save(writeOf(String(index + 1)), true);
         }),
       );
       // A turn is 200 ms where others may be waiting, and all the time where there are no others.
@@ -93,7 +93,7 @@ for (const { name, open } of BACKENDS) {
 
     it('without a queue, a request costs a lock and a save, or a lock and an unlock', async () => {
       calls.length = 0;
-      await (await lockOf(queue.acquire(key, PATIENT))).saveAndRelease(writeOf('1'));
+      await (await lockOf(queue.acquire(key, PATIENT))).save(writeOf('1'), true);
       await (await lockOf(queue.acquire(key, PATIENT))).release(10_000);
       expect(calls).toEqual(['lock', 'save', 'lock', 'unlock']);
       expect((await backend.read(key))!.expiresAt).toBeLessThan(Date.now() + 11_000);
@@ -114,7 +114,7 @@ for (const { name, open } of BACKENDS) {
       for (const result of await Promise.allSettled(late)) {
         expect(result).toMatchObject({ reason: expect.any(SessionLockTimeoutException) });
       }
-      await holder.saveAndRelease(writeOf('1'));
+      await holder.save(writeOf('1'), true);
       const next = await lockOf(patient);
       expect(next.record.data).toBe('1');
       await next.release();
@@ -157,7 +157,7 @@ for (const { name, open } of BACKENDS) {
     });
 
     for (const [end, finish] of [
-      ['saves', (lock: HeldLock) => lock.saveAndRelease(writeOf('late'))],
+      ['saves', (lock: HeldLock) => lock.save(writeOf('late'), true)],
       ['releases', (lock: HeldLock) => lock.release(60_000)],
       ['forgets', async (lock: HeldLock) => lock.forget()],
     ] as const) {
@@ -181,7 +181,7 @@ for (const { name, open } of BACKENDS) {
       const thief = newLease();
       // Its renewals keep a lease alive: it is gone when another gets the lock.
       await until(async () => (await storage.clients[1].lock(key, thief)) !== 'busy');
-      expect(await holder.saveAndRelease(writeOf('stale'))).toBe(false);
+      expect(await holder.save(writeOf('stale'), true)).toBe(false);
       expect(await storage.clients[1].save(key, writeOf('new'), thief, { unlock: true })).toBe(true);
       const next = await lockOf(waiting);
       expect(next.record.data).toBe('new');
@@ -196,7 +196,7 @@ for (const { name, open } of BACKENDS) {
       const lock = queue.adopt(fresh, lease, (await backend.read(fresh))!);
       const waiting = queue.acquire(fresh, PATIENT);
       expect(await lock.save(writeOf('1'))).toBe(true);
-      expect(await lock.saveAndRelease(writeOf('2'))).toBe(true);
+      expect(await lock.save(writeOf('2'), true)).toBe(true);
       const next = await lockOf(waiting);
       expect(next.record.data).toBe('2');
       await next.release();
@@ -247,7 +247,7 @@ for (const { name, open } of BACKENDS) {
                   saved++;
                 }
                 saved++;
-                expect(await lock.saveAndRelease(writeOf(String(saved)))).toBe(true);
+                expect(await lock.save(writeOf(String(saved)), true)).toBe(true);
               }
             }),
           );

@@ -80,7 +80,7 @@ describe.each(ADAPTERS)('a lock is handed on once the save before it is stored: 
   /** Sends requests of one session, which stand in line; the first one goes on to its save, and waits there. */
   async function run(...scripts: Script[]): Promise<Running> {
     const { queues } = server.app.get(SessionRuntime, { strict: false }).locks as unknown as {
-      queues: Map<string, { waiters: unknown[] }>;
+      queues: Map<string, { waiters: Set<unknown> }>;
     };
     const start = new Gate();
     const begun: number[] = [];
@@ -95,7 +95,7 @@ describe.each(ADAPTERS)('a lock is handed on once the save before it is stored: 
           return script(session);
         }),
       );
-      await until(() => begun.length === 1 && (queues.get(sessionKey(id))?.waiters.length ?? 0) === index);
+      await until(() => begun.length === 1 && (queues.get(sessionKey(id))?.waiters.size ?? 0) === index);
     }
     start.open();
     await until(() => storage.saves === 1);

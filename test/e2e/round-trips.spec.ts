@@ -236,7 +236,7 @@ for (const [storage, watch] of [
         id = await server.app.get(SessionStore).create({ count: 0 });
         const gate = new Gate();
         const { queues } = server.app.get(SessionRuntime, { strict: false }).locks as unknown as {
-          queues: Map<string, { waiters: unknown[] }>;
+          queues: Map<string, { waiters: Set<unknown> }>;
         };
         const browsers = Array.from({ length: requests }, () => new Browser(server.url, id));
         const startedAt = Date.now();
@@ -247,7 +247,7 @@ for (const [storage, watch] of [
               await script(session);
             }),
           );
-          await until(() => queues.get(sessionKey(id))?.waiters.length === requests - 1);
+          await until(() => queues.get(sessionKey(id))?.waiters.size === requests - 1);
           gate.open();
           await Promise.all(all);
           await until(() => lockCount(server) === 0);
