@@ -36,10 +36,12 @@ export class ObservedPromise<T> extends Promise<T> {
 
   /** Passes a failure on, and so takes no note of it. */
   override finally(onEnd?: (() => void) | null): Promise<T> {
-    const end = async () => onEnd?.();
     return this.chain(
-      value => end().then(() => value),
-      error => end().then(() => Promise.reject(error)),
+      async value => (await onEnd?.(), value),
+      async error => {
+        await onEnd?.();
+        throw error;
+      },
     );
   }
 

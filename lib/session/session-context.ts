@@ -8,8 +8,8 @@ export interface SessionContext {
   readonly open: OpenSession | undefined;
   /** Whether the id belongs to this context's session, loaded or not. */
   owns(id: string): boolean;
-  /** The loaded session. @throws SessionContextException if the route has none */
-  use(options?: { readOnly?: boolean }): Promise<Session>;
+  /** The request's loaded session; only of a request. @throws SessionContextException if the route has none */
+  use?(options?: { readOnly?: boolean }): Promise<Session>;
   /** The context around this one. */
   readonly outer?: SessionContext | undefined;
 }
@@ -39,5 +39,14 @@ export function callInContext<T>(context: SessionContext, run: () => T): T {
 /** What is current may be another request's: what has no context of its own runs in none. */
 export const runWithoutContext = <T>(run: () => T): T =>
   storage.getStore() === undefined ? run() : storage.run(undefined as never, run);
+
+/** The current context, and those around it. */
+export function contextsAround(): SessionContext[] {
+  const all: SessionContext[] = [];
+  for (let context = currentContext(); context; context = context.outer) {
+    all.push(context);
+  }
+  return all;
+}
 
 export const currentContext = (): SessionContext | undefined => inHand ?? storage.getStore();

@@ -6,7 +6,7 @@ import { ObservedPromise } from './observed-promise.js';
 import { OpenSession } from './open-session.js';
 import { ownCopyOf } from './session-codec.js';
 import type { SentId } from './session-identity.js';
-import { currentContext, runInContext, type SessionContext } from './session-context.js';
+import { contextsAround, currentContext, runInContext } from './session-context.js';
 import { sessionKey } from './session-id.js';
 import { SessionRuntime } from './session-runtime.js';
 import type { SessionValues } from './session-data.js';
@@ -27,6 +27,9 @@ export interface OwnedSession extends SessionSnapshot {
   /** Whether it is the session of the request in flight. */
   readonly current: boolean;
 }
+
+/** Changes a session. */
+type Update<T> = (session: Session) => Promise<T> | T;
 
 /** Finds session ids in request headers. */
 export abstract class SessionIdReader {
@@ -49,7 +52,8 @@ export class SessionStore {
    * @throws SessionContextException outside of a request, in middleware, or on a route without a session
    */
   current(options: { readOnly?: boolean } = {}): Promise<Session> {
-    const context = currentContext();
+    // Inside of update() too, it is the request's session.
+    const context = contextsAround().find(({ use }) => use);
     return this.run(async () => {
       if (!context) {
         throw new SessionContextException(
@@ -58,24 +62,17 @@ export class SessionStore {
             'use req.session behind loadSession',
         );
       }
-      return context.use(options);
+      return context.use!(options);
     });
   }
 
   /** What is stored under an id, without a lock; undefined if there is no such session. */
   get(id: string): Promise<SessionSnapshot | undefined> {
-    return this.run(async () => {
-      const key = keyOf(id);
-      const record = key === undefined ? undefined : await this.runtime.backend.read(key);
-      return record && this.toSnapshot(key!, record);
-    });
+    return this.run(async () => this.readSnapshot(keyOf(id)));
   }
 
   exists(id: string): Promise<boolean> {
-    return this.run(async () => {
-      const key = keyOf(id);
-      return key !== undefined && (await this.runtime.backend.read(key)) !== undefined;
-    });
+    return this.run(async () => (await this.read(keyOf(id))) !== undefined);
   }
 
   /**
@@ -107,23 +104,22 @@ export class SessionStore {
    * @returns what `fn` returns, or undefined, with `fn` not called, if there is no such session
    * @throws SessionLockTimeoutException, SessionDestroyedException and what `fn` throws: then nothing is stored
    */
-  update<T>(id: string, fn: (session: Session) => Promise<T> | T): Promise<T | undefined> {
+  update<T>(id: string, fn: Update<T>): Promise<T | undefined> {
     return this.run(async () => {
       const key = keyOf(id);
       if (!key) {
         return undefined;
       }
-      const outer = currentContext();
-      for (let context = outer; context; context = context.outer) {
+      for (const context of contextsAround()) {
         if (context.owns(id)) {
-          await (context.open ? context.open.load() : context.use());
+          await (context.open ? context.open.load() : context.use!());
           // Of several cookies, the request's session may be another one.
           if (context.owns(id)) {
             return this.updateOwn(context.open!, fn);
           }
         }
       }
-      return this.updateOther(new OpenSession(this.runtime, { id, key }), outer, fn);
+      return this.updateOther(new OpenSession(this.runtime, { id, key }), fn);
     });
   }
 
@@ -151,14 +147,11 @@ export class SessionStore {
   findByOwner(owner: string): Promise<OwnedSession[]> {
     return this.run(async () => {
       const currentKey = currentContext()?.open?.key;
-      const found: OwnedSession[] = [];
-      for (const { key, record } of await this.runtime.backend.findByOwner(owner)) {
+      const all = await this.runtime.backend.findByOwner(owner);
+      return all.flatMap(({ key, record }) => {
         const snapshot = this.toSnapshot(key, record);
-        if (snapshot) {
-          found.push({ ...snapshot, key, current: key === currentKey });
-        }
-      }
-      return found;
+        return snapshot ? { ...snapshot, key, current: key === currentKey } : [];
+      });
     });
   }
 
@@ -182,10 +175,7 @@ export class SessionStore {
       const except = options.except === undefined ? undefined : sessionKey(options.except);
       const count = await this.runtime.backend.deleteByOwner(owner, { except, only: options.only });
       await this.forgetOwn(
-        open =>
-          open.record?.owner === owner &&
-          open.key !== except &&
-          (options.only === undefined || open.key === options.only),
+        ({ record, key }) => record?.owner === owner && key !== except && (options.only ?? key) === key,
       );
       return count;
     });
@@ -198,8 +188,7 @@ export class SessionStore {
     return this.run(async () => {
       const sent = this.ids.readIds(request.headers);
       const one = sent.length > 1 ? await this.runtime.pickAlive(sent) : sent[0];
-      const record = one ? await this.runtime.backend.read(one.key) : undefined;
-      const snapshot = record && this.toSnapshot(one!.key, record);
+      const snapshot = await this.readSnapshot(one?.key);
       return snapshot && { ...snapshot, id: one!.id };
     });
   }
@@ -209,25 +198,15 @@ export class SessionStore {
     return ObservedPromise.of(task());
   }
 
-  private async updateOther<T>(
-    open: OpenSession,
-    outer: SessionContext | undefined,
-    fn: (session: Session) => Promise<T> | T,
-  ): Promise<T | undefined> {
+  private async updateOther<T>(open: OpenSession, fn: Update<T>): Promise<T | undefined> {
     open.locking = 'implicit';
     await open.load();
     if (!open.isStored) {
       return undefined;
     }
+    const owns = (id: string) => open.state !== 'answered' && open.isStored && open.id === id;
     try {
-      const context: SessionContext = {
-        open,
-        owns: other => open.state !== 'answered' && open.isStored && other === open.id,
-        // current() is the request's session also here.
-        use: options => this.useOuter(outer, options),
-        outer,
-      };
-      const result = await runInContext(context, () => fn(open.session));
+      const result = await runInContext({ open, owns, outer: currentContext() }, () => fn(open.session));
       await open.commit();
       return result;
     } finally {
@@ -236,7 +215,7 @@ export class SessionStore {
     }
   }
 
-  private async updateOwn<T>(open: OpenSession, fn: (session: Session) => Promise<T> | T): Promise<T> {
+  private async updateOwn<T>(open: OpenSession, fn: Update<T>): Promise<T> {
     const wasLocked = open.locked;
     await open.session.acquireLock();
     const { record } = open;
@@ -257,23 +236,22 @@ export class SessionStore {
     }
   }
 
-  private useOuter(outer: SessionContext | undefined, options?: { readOnly?: boolean }): Promise<Session> {
-    if (!outer) {
-      throw new SessionContextException(
-        'SessionStore.current() was called outside of a request; use the session that update() passes',
-      );
-    }
-    return outer.use(options);
-  }
-
   /** A request that removes its own session goes on without it, as after `session.destroy()`. */
   private async forgetOwn(isRemoved: (open: OpenSession) => boolean): Promise<void> {
-    for (let context = currentContext(); context; context = context.outer) {
-      const { open } = context;
+    for (const { open } of contextsAround()) {
       if (open?.loaded && open.state !== 'answered' && isRemoved(open)) {
         await open.call(async () => open.forgetNow());
       }
     }
+  }
+
+  private async read(key: string | undefined): Promise<SessionRecord | undefined> {
+    return key === undefined ? undefined : this.runtime.backend.read(key);
+  }
+
+  private async readSnapshot(key: string | undefined): Promise<SessionSnapshot | undefined> {
+    const record = await this.read(key);
+    return record && this.toSnapshot(key!, record);
   }
 
   private toSnapshot(key: string, record: SessionRecord): SessionSnapshot | undefined {
