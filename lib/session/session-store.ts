@@ -53,13 +53,17 @@ export class SessionStore {
    */
   current(options: { readOnly?: boolean } = {}): Promise<Session> {
     // Inside of update() too, it is the request's session.
-    const context = contextsAround().find(({ use }) => use);
+    const contexts = contextsAround();
+    const context = contexts.find(({ use }) => use);
     return this.run(async () => {
       if (!context) {
+        const isUpdate = contexts.length > 0;
+        const instead = isUpdate
+          ? 'use the session that update() passes'
+          : 'there, use get(id) or update(id, fn)';
         throw new SessionContextException(
-          'SessionStore.current() was called outside of a request; there, use get(id) or update(id, fn). In ' +
-            'middleware, where it is not known whose request goes on after an await, call it before the first await, or ' +
-            'use req.session behind loadSession',
+          `SessionStore.current() was called outside of a request; ${instead}. In middleware, where it is not known ` +
+            'whose request goes on after an await, call it before the first await, or use req.session behind loadSession',
         );
       }
       return context.use!(options);
@@ -150,7 +154,7 @@ export class SessionStore {
       const all = await this.runtime.backend.findByOwner(owner);
       return all.flatMap(({ key, record }) => {
         const snapshot = this.toSnapshot(key, record);
-        return snapshot ? { ...snapshot, key, current: key === currentKey } : [];
+        return snapshot ? Object.assign(snapshot, { key, current: key === currentKey }) : [];
       });
     });
   }
