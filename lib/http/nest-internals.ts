@@ -13,6 +13,9 @@ import {
 import { MetadataScanner, type ExternalContextCreator, type ModulesContainer } from '@nestjs/core';
 import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
+import { callInContext, runInContext, runWithoutContext } from '../session/session-context.js';
+import { findContext } from './find-context.js';
+import type { RequestContext } from './request-context.js';
 
 /** Nest's own names of metadata. It exports them for internal use only. */
 export const GUARDS_METADATA = '__guards__';
@@ -28,18 +31,12 @@ const PARKED = 'waiting for the session';
 
 type Handler = (...args: any[]) => unknown;
 
-/** The handlers that go through an entry. */
+/** How a handler is called in the context of its own request. */
+type Entry = (context: RequestContext, run: () => unknown) => unknown;
+
+const ROUTE: Entry = (context, run) => context.enter(run);
+
 const entered = new WeakSet<Handler>();
-
-/**
- * Runs a route's handler, with all guards, interceptors, pipes and filters in it. Nest gives no public way to see a
- * request where its route begins.
- * @param request the handler's, or the context of a GraphQL request
- */
-export type RouteEntry = (request: unknown, run: () => unknown, kind: EntryKind) => unknown;
-
-/** `answer`: the handlers of unknown paths and of errors. */
-export type EntryKind = 'middleware' | 'route' | 'answer';
 
 /** @throws Error where Nest has other names for its metadata, or Node.js other fields for an answer's state */
 export function checkInternals(): void {
@@ -71,29 +68,24 @@ function check(isAsKnown: boolean, difference: string): void {
 export const isFastify = (adapter: HttpServer | undefined): boolean => adapter?.getType?.() === 'fastify';
 
 /** Nest waits for what `reply` returns, and gives its failure to the exception filters. */
-export function beforeReply(
-  adapter: HttpServer,
-  hook: (send: () => unknown, response: any, body: unknown, statusCode: number | undefined) => unknown,
-): void {
+export function changeReply(adapter: HttpServer, change: (reply: Handler) => Handler): void {
   check(typeof adapter.reply === 'function', 'the HTTP adapter has no reply()');
-  const send = adapter.reply.bind(adapter);
-  adapter.reply = (response: any, body: any, statusCode?: number) =>
-    hook(() => send(response, body, statusCode), response, body, statusCode);
+  adapter.reply = change(adapter.reply.bind(adapter));
 }
 
 /**
- * Routes, the handler of unknown paths and the one of errors go through `entry`. On Fastify by its public hook; on
- * other adapters by the methods that Nest registers them with, before it does.
+ * Has the handlers of routes, with all guards, interceptors, pipes and filters in them, those of unknown paths and of
+ * errors, and middleware of modules called in the context of their own request. Nest gives no public way to see a request
+ * where its route begins: on Fastify a public hook does; on other adapters the methods that Nest registers handlers with.
  * @returns whether there was a route so far
  */
-export function enterRoutes(adapter: HttpServer, entry: RouteEntry): () => boolean {
+export function enterRoutes(adapter: HttpServer): () => boolean {
   const target = adapter as HttpServer & Record<string, Handler>;
   let hasRoutes = false;
   const enterRoute = (handler: Handler) => {
     hasRoutes = true;
-    return enter(handler, entry, 'route');
+    return enter(handler, ROUTE);
   };
-  const enterAnswer = (handler: Handler) => enter(handler, entry, 'answer');
   if (isFastify(adapter)) {
     adapter.getInstance().addHook('onRoute', (route: { handler: Handler }) => {
       route.handler = enterRoute(route.handler);
@@ -105,32 +97,26 @@ export function enterRoutes(adapter: HttpServer, entry: RouteEntry): () => boole
     }
   }
   for (const name of ['setNotFoundHandler', 'setErrorHandler']) {
-    target[name] = changeHandlers(target[name]!.bind(adapter), enterAnswer);
+    target[name] = changeHandlers(target[name]!.bind(adapter), handler => enter(handler, runInContext));
   }
   const makeMount = target.createMiddlewareFactory!.bind(adapter);
   target.createMiddlewareFactory = async method =>
-    changeHandlers(await makeMount(method), handler => enter(handler, entry, 'middleware'));
+    changeHandlers(await makeMount(method), handler => enter(handler, callInContext));
   return () => hasRoutes;
 }
 
-/** What registers handlers, with others in their place. */
-const changeHandlers =
-  (register: Handler, change: (handler: Handler) => Handler): Handler =>
-  (...args) =>
-    register(...args.map(arg => (typeof arg === 'function' ? change(arg) : arg)));
-
 /** Resolvers of GraphQL, and all else that is called through Nest's enhancers without being a route. */
-export function enterResolvers(creator: ExternalContextCreator, entry: RouteEntry): void {
+export function enterResolvers(creator: ExternalContextCreator): void {
   const target = creator as unknown as Record<string, Handler>;
   const create = target.create!.bind(creator);
-  target.create = (...args) => enter(create(...args) as Handler, entry, 'route', REQUEST_AT.graphql);
+  target.create = (...args) => enter(create(...args) as Handler, ROUTE, REQUEST_AT.graphql);
 }
 
 /**
- * Field resolvers without parameter decorators: Nest gives them to GraphQL as they are. Called before it looks for them;
- * a class that several applications have is changed once, as the entry goes by the request.
+ * Field resolvers without parameter decorators: Nest gives them to GraphQL as they are. Called before GraphQL's module
+ * looks for them; a class that several applications have is changed once.
  */
-export function enterPlainFieldResolvers(modules: ModulesContainer, entry: RouteEntry): void {
+export function enterPlainFieldResolvers(modules: ModulesContainer): void {
   const scanner = new MetadataScanner();
   const providers = [...modules.values()].flatMap(module => Array.from(module.providers.values()));
   for (const prototype of providers.map(({ metatype }) => metatype?.prototype)) {
@@ -140,19 +126,29 @@ export function enterPlainFieldResolvers(modules: ModulesContainer, entry: Route
         Reflect.hasMetadata(FIELD_RESOLVER_METADATA, method) &&
         !Reflect.hasMetadata(ROUTE_ARGS_METADATA, prototype.constructor, name);
       if (isPlainField && !entered.has(method)) {
-        const value = enter(method, entry, 'route', REQUEST_AT.graphql);
+        const value = enter(method, ROUTE, REQUEST_AT.graphql);
         Object.defineProperty(prototype, name, { value, writable: true, configurable: true });
       }
     }
   }
 }
 
-/** Keeps what Nest and others read from a handler: its name, its properties, its metadata, the number of parameters. */
-function enter(handler: Handler, entry: RouteEntry, kind: EntryKind, requestAt?: number): Handler {
+/** What registers handlers, with others in their place. */
+const changeHandlers =
+  (register: Handler, change: (handler: Handler) => Handler): Handler =>
+  (...args) =>
+    register(...args.map(arg => (typeof arg === 'function' ? change(arg) : arg)));
+
+/**
+ * A handler that is called by way of `entry`. Keeps what Nest and others read from it: its name, its properties, its
+ * metadata, the number of parameters (Express knows the handlers of errors by four).
+ */
+function enter(handler: Handler, entry: Entry, requestAt = handler.length === 4 ? 1 : 0): Handler {
   const { name, length } = handler;
-  const at = requestAt ?? (length === 4 ? 1 : 0); // as Express tells the handlers of errors
   const wrapped = function (this: unknown, ...args: unknown[]) {
-    return entry(args[at], () => handler.apply(this, args), kind);
+    const context = findContext(args[requestAt]);
+    const run = () => handler.apply(this, args);
+    return context ? entry(context, run) : runWithoutContext(run);
   };
   for (const key of Reflect.getMetadataKeys(handler)) {
     Reflect.defineMetadata(key, Reflect.getMetadata(key, handler), wrapped);

@@ -1,3 +1,4 @@
+import type { HttpServer } from '@nestjs/common';
 import type { ServerResponse } from 'node:http';
 import { retryAfterOf } from '../exceptions/session.exception.js';
 import { findContext } from './find-context.js';
@@ -13,34 +14,31 @@ type Reply = ServerResponse & { raw?: ServerResponse; request?: unknown };
  * takes a quarter of the time of a request without a session. What does not come by here is committed by the
  * response hook: redirects, views, streams, and handlers that answer themselves.
  */
-export function replyHook(
-  send: () => unknown,
-  reply: Reply,
-  body: unknown,
-  statusCode: number | undefined,
-): unknown {
-  const status = statusCode ?? reply.statusCode;
-  const context = findContext(reply.req ?? reply.request);
-  // The body may be that of an exception of this package, with or without a session in use.
-  addRetryAfter(reply.raw ?? reply, status, retryAfterOf(body));
-  // An error is an exception filter's: nobody waits for its reply, so that the response hook does the commit.
-  const work = status < 400 ? context?.commit(status) : undefined;
-  if (!work) {
-    return send();
-  }
-  // The router waits for a reply. An exception filter that replies does not: then nobody else would answer.
-  let isHeard = false;
-  const replied = work.then(send);
-  replied.catch(error => isHeard || context!.hook!.fail(error));
-  const heard: PromiseLike<unknown> = {
-    // oxlint-disable-next-line unicorn/no-thenable -- it has to know whether someone waits
-    then: (onDone, onError) => {
-      isHeard = true;
-      return replied.then(onDone, onError);
-    },
+export const replyHook =
+  (send: HttpServer['reply']) =>
+  (reply: Reply, body: unknown, statusCode?: number): unknown => {
+    const status = statusCode ?? reply.statusCode;
+    const context = findContext(reply.req ?? reply.request);
+    // The body may be that of an exception of this package, with or without a session in use.
+    addRetryAfter(reply.raw ?? reply, status, retryAfterOf(body));
+    // An error is an exception filter's: nobody waits for its reply, so that the response hook does the commit.
+    const work = status < 400 ? context?.commit(status) : undefined;
+    if (!work) {
+      return send(reply, body, statusCode);
+    }
+    // The router waits for a reply. An exception filter that replies does not: then nobody else would answer.
+    let isHeard = false;
+    const replied = work.then(() => send(reply, body, statusCode));
+    replied.catch(error => isHeard || context!.hook!.fail(error));
+    const heard: PromiseLike<unknown> = {
+      // oxlint-disable-next-line unicorn/no-thenable -- it has to know whether someone waits
+      then: (onDone, onError) => {
+        isHeard = true;
+        return replied.then(onDone, onError);
+      },
+    };
+    return heard;
   };
-  return heard;
-}
 
 /** @param seconds undefined if trying again is no use */
 export function addRetryAfter(res: ServerResponse, statusCode: number, seconds: number | undefined): void {

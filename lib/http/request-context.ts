@@ -22,12 +22,6 @@ export interface FormerSessions {
   clearCookie(): string;
 }
 
-/** Who knows the protocol, behind a trusted proxy too: Express' or Fastify's request. */
-interface RequestSource {
-  readonly protocol?: string;
-  readonly secure?: boolean;
-}
-
 /**
  * The session's life in one HTTP request. Made for every request, it does nothing until something asks for
  * the session: then the cookie is read, the response is hooked and the session is loaded.
@@ -54,7 +48,8 @@ export class RequestContext implements SessionContext {
     private readonly cookie: SessionCookie,
     private readonly req: IncomingMessage,
     private readonly res: ServerResponse,
-    public source: RequestSource,
+    /** Who knows the protocol, behind a trusted proxy too: Express' or Fastify's request. */
+    public source: { protocol?: string; secure?: boolean },
     private readonly former: FormerSessions | undefined,
   ) {
     attachContext(req, this);
@@ -168,21 +163,20 @@ export class RequestContext implements SessionContext {
 
   /** Before the headers go out. What it rejects with is answered in their place. */
   beforeHeaders(statusCode: number): Promise<void> | undefined {
-    const { open, loading } = this;
-    // Nest sends these headers while the handler may still wait for its session.
-    return loading && !open!.loaded && !open!.lastFailure && isEventStream(this.res)
+    const isLoading = this.loading && !this.open!.loaded && !this.open!.lastFailure;
+    // Nest sends the headers of an event stream while its handler may still wait for the session.
+    return isLoading && String(this.res.getHeader('content-type')).startsWith('text/event-stream')
       ? this.commitOnceLoaded(statusCode)
       : this.commit(statusCode);
   }
 
   /** As the headers go out: the last moment to set some. */
   onHeaders(statusCode: number): void {
-    const { cookie, req, res, source, sent, alsoClear } = this;
+    const { cookie, req, res, sent, isSecure, alsoClear } = this;
     const open = this.open!;
     addRetryAfter(res, statusCode, (open.lastFailure as { retryAfter?: number } | undefined)?.retryAfter);
     if (!this.isSkipped) {
       open.isSent = true;
-      const isSecure = isOverHttps(req, source);
       writeSessionHeaders(res, req, statusCode, open, cookie, { sent, isSecure, alsoClear });
     }
   }
@@ -218,6 +212,17 @@ export class RequestContext implements SessionContext {
     }
   }
 
+  /** Whether the request came over HTTPS; a trusted proxy counts. */
+  private get isSecure(): boolean {
+    const { req, source } = this;
+    try {
+      const { encrypted = false } = (req.socket ?? {}) as { encrypted?: boolean };
+      return (source.secure ?? source.protocol === 'https') || encrypted;
+    } catch {
+      return false; // Express asks the socket, which a request that comes from no connection may lack
+    }
+  }
+
   private openSession(): OpenSession {
     const { runtime, former, req, res } = this;
     const sent = (this.sent = this.cookie.read(req.headers));
@@ -245,16 +250,3 @@ const isBodyAwaited = ({ headers, complete }: IncomingMessage): boolean =>
 
 const isPreflight = ({ method, headers }: IncomingMessage): boolean =>
   method === 'OPTIONS' && headers['access-control-request-method'] !== undefined;
-
-const isEventStream = (res: ServerResponse): boolean =>
-  String(res.getHeader('content-type')).startsWith('text/event-stream');
-
-/** A trusted proxy counts. */
-function isOverHttps(req: IncomingMessage, source: RequestSource): boolean {
-  try {
-    const { encrypted = false } = (req.socket ?? {}) as { encrypted?: boolean };
-    return (source.secure ?? source.protocol === 'https') || encrypted;
-  } catch {
-    return false; // Express asks the socket, which a request that comes from no connection may lack
-  }
-}

@@ -1,18 +1,9 @@
 import { Inject, Injectable, type HttpServer, type MiddlewareConsumer } from '@nestjs/common';
 import { ExternalContextCreator, HttpAdapterHost, ModulesContainer } from '@nestjs/core';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { callInContext, runInContext, runWithoutContext } from '../session/session-context.js';
 import { SessionRuntime } from '../session/session-runtime.js';
 import { excludeMatcher } from './exclude-matcher.js';
-import {
-  beforeReply,
-  checkInternals,
-  enterPlainFieldResolvers,
-  enterResolvers,
-  enterRoutes,
-  isFastify,
-  type RouteEntry,
-} from './nest-internals.js';
+import { changeReply, checkInternals, enterResolvers, enterRoutes, isFastify } from './nest-internals.js';
 import { replyHook } from './reply-hook.js';
 import { findContext } from './find-context.js';
 import { RequestContext, type FormerSessions } from './request-context.js';
@@ -60,7 +51,7 @@ export class RequestEntry {
     this.extensions.push(...extensions);
     this.former = extensions.find(({ former }) => former)?.former;
     checkInternals();
-    enterResolvers(this.resolvers, this.enter);
+    enterResolvers(this.resolvers);
     if (this.host.httpAdapter) {
       this.installOn(this.host.httpAdapter);
     } else {
@@ -76,9 +67,7 @@ export class RequestEntry {
   /** On Fastify, Nest runs middleware of modules before hooks: where there is any, `init` has to be one too. */
   installBeforeMiddleware(consumer: MiddlewareConsumer, self: object): void {
     const isNeeded = [...this.modules.values()].some(
-      ({ instance }) =>
-        instance !== self &&
-        typeof (instance as { configure?: unknown } | undefined)?.configure === 'function',
+      ({ instance }) => instance !== self && typeof instance?.configure === 'function',
     );
     if (isNeeded && isFastify(this.host.httpAdapter)) {
       const initRaw = (req: RequestLike, res: ResponseLike, next: Next) => {
@@ -87,11 +76,6 @@ export class RequestEntry {
       };
       consumer.apply(initRaw).forRoutes('{*path}');
     }
-  }
-
-  /** Resolvers that Nest does not call itself. Before GraphQL's module looks for resolvers. */
-  installOnFieldResolvers(): void {
-    enterPlainFieldResolvers(this.modules, this.enter);
   }
 
   /** @throws Error if the application has routes, and none of them was seen when it was made */
@@ -106,8 +90,8 @@ export class RequestEntry {
   }
 
   private installOn(adapter: HttpServer): void {
-    beforeReply(adapter, replyHook);
-    this.hasSeenRoutes = enterRoutes(adapter, this.enter);
+    changeReply(adapter, replyHook);
+    this.hasSeenRoutes = enterRoutes(adapter);
     this.extensions.forEach(extension => extension.install?.(adapter));
     if (isFastify(adapter)) {
       // A middleware would take a third of Fastify's throughput; its own hooks a twentieth.
@@ -117,46 +101,30 @@ export class RequestEntry {
     }
   }
 
-  private readonly enter: RouteEntry = (request, run, kind) => {
-    const context = findContext(request);
-    if (!context) {
-      return runWithoutContext(run);
-    }
-    switch (kind) {
-      case 'route':
-        return context.enter(run);
-      case 'answer':
-        return runInContext(context, run);
-      case 'middleware':
-        return callInContext(context, run); // only until its first await is it certain whose request is at work
-    }
-  };
-
   private readonly init = (request: RequestLike, response: ResponseLike, next: Next): void => {
     const req = request.raw ?? request;
     const known = findContext(req);
+    let work: Promise<void> | undefined;
     if (known) {
       known.source = request; // made in a Nest middleware, which Fastify runs before its hooks
     } else if (!this.isExcluded(req)) {
       const { runtime, cookie, former } = this;
       const context = new RequestContext(runtime, cookie, req, response.raw ?? response, request, former);
-      if (runtime.options.eager) {
-        const proceed = () => next();
-        void context.readAhead().then(proceed);
-        return;
-      }
+      work = runtime.options.eager ? context.readAhead() : undefined;
     }
-    next();
+    goOn(work, next);
   };
 }
 
 /** Fastify's hook: a handler's own return value would be lost to it if the handler had to wait. */
-function beforeHandler(request: RequestLike, _reply: unknown, done: Next): void {
-  const work = request.is404 ? undefined : findContext(request)?.beforeRoute();
+const beforeHandler = (request: RequestLike, _reply: unknown, done: Next): void =>
+  goOn(request.is404 ? undefined : findContext(request)?.beforeRoute(), done);
+
+function goOn(work: Promise<void> | undefined, next: Next): void {
   if (work) {
-    const proceed = () => done();
-    work.then(proceed, done);
+    const proceed = () => next();
+    work.then(proceed, next);
   } else {
-    done();
+    next();
   }
 }

@@ -5,6 +5,8 @@ import type { RequestContext } from './request-context.js';
 
 type Method = 'writeHead' | 'flushHeaders' | 'write' | 'end';
 type Call = [Method, unknown[]];
+type Work = Promise<void> | undefined;
+type NextState = 'ready' | 'sent';
 
 /** What describes a body that is not sent. Other headers (CORS, security) stay. */
 const OF_BODY =
@@ -18,7 +20,7 @@ const OF_BODY =
  * `streaming`; its end waits once more. `replaced`: the session could not be stored, and another answer has gone.
  */
 export class ResponseHook {
-  private state: 'open' | 'waiting' | 'ready' | 'sent' | 'streaming' | 'ended' | 'replaced';
+  private state: NextState | 'open' | 'waiting' | 'streaming' | 'ended' | 'replaced';
   private readonly queue: Call[] = [];
   private readonly originals: Record<Method, (...args: any[]) => any>;
 
@@ -114,12 +116,7 @@ export class ResponseHook {
   }
 
   /** @param next the state to make the call in, once the work is done, if there is any */
-  private callAfter(
-    work: Promise<void> | undefined,
-    next: 'ready' | 'sent',
-    method: Method,
-    args: unknown[],
-  ): unknown {
+  private callAfter(work: Work, next: NextState, method: Method, args: unknown[]): unknown {
     if (work) {
       void this.wait(work, next);
       return this.enqueue(method, args);
@@ -128,7 +125,7 @@ export class ResponseHook {
     return this.pass(method, args);
   }
 
-  private async wait(work: Promise<void>, next: 'ready' | 'sent'): Promise<void> {
+  private async wait(work: Work, next: NextState): Promise<void> {
     const { res } = this;
     const status = { statusCode: res.statusCode, ...(isHttp1(res) && { statusMessage: res.statusMessage }) };
     this.state = 'waiting';
