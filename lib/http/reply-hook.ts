@@ -19,8 +19,9 @@ export const replyHook =
   (reply: Reply, body: unknown, statusCode?: number): unknown => {
     const status = statusCode ?? reply.statusCode;
     const context = findContext(reply.req ?? reply.request);
-    // The body may be that of an exception of this package, with or without a session in use.
-    addRetryAfter(reply.raw ?? reply, status, retryAfterOf(body));
+    if (status === 503) {
+      addRetryAfter(reply.raw ?? reply, retryAfterOf(body)); // an exception of this package, with or without a session
+    }
     // An error is an exception filter's: nobody waits for its reply, so that the response hook does the commit.
     const work = status < 400 ? context?.commit(status) : undefined;
     if (!work) {
@@ -41,8 +42,8 @@ export const replyHook =
   };
 
 /** @param seconds undefined if trying again is no use */
-export function addRetryAfter(res: ServerResponse, statusCode: number, seconds: number | undefined): void {
-  if (statusCode === 503 && seconds !== undefined && !res.hasHeader('Retry-After')) {
+export function addRetryAfter(res: ServerResponse, seconds: number | undefined): void {
+  if (seconds !== undefined && !res.hasHeader('Retry-After')) {
     res.setHeader('Retry-After', String(seconds));
   }
 }

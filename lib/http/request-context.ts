@@ -174,7 +174,9 @@ export class RequestContext implements SessionContext {
   onHeaders(statusCode: number): void {
     const { cookie, req, res, sent, isSecure, alsoClear } = this;
     const open = this.open!;
-    addRetryAfter(res, statusCode, (open.lastFailure as { retryAfter?: number } | undefined)?.retryAfter);
+    if (statusCode === 503) {
+      addRetryAfter(res, (open.lastFailure as { retryAfter?: number } | undefined)?.retryAfter);
+    }
     if (!this.isSkipped) {
       open.isSent = true;
       writeSessionHeaders(res, req, statusCode, open, cookie, { sent, isSecure, alsoClear });
