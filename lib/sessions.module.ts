@@ -15,7 +15,7 @@ import { ExpressMigration } from './compat/express-migration.js';
 import { loadForNestSession } from './compat/nest-session-param.js';
 import { requestSessionExtension } from './compat/request-session.js';
 import { requireContext } from './http/find-context.js';
-import { importersOf } from './http/nest-internals.js';
+import { enterPlainFieldResolvers, importersOf } from './http/nest-internals.js';
 import { RequestEntry } from './http/request-entry.js';
 import { SessionCookie } from './http/session-cookie.js';
 import { Session } from './http/session.decorator.js';
@@ -98,7 +98,7 @@ export class SessionsModule
 
   configure(consumer: MiddlewareConsumer): void {
     loadForNestSession(this.modules);
-    this.entry.installOnFieldResolvers();
+    enterPlainFieldResolvers(this.modules);
     this.entry.installBeforeMiddleware(consumer, this);
   }
 

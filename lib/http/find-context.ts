@@ -4,30 +4,22 @@ import type { RequestContext } from './request-context.js';
 
 const CONTEXT = Symbol('nest-sessions');
 
+/** A raw request, a framework's with `raw`, or what GraphQL's servers pass to resolvers: Apollo's, Mercurius'. */
 interface RequestLike {
-  raw?: IncomingMessage;
   [CONTEXT]?: RequestContext;
+  raw?: RequestLike;
+  req?: RequestLike;
+  reply?: { request?: RequestLike };
 }
 
-/** What GraphQL's servers pass to resolvers: Apollo's, and Mercurius'. */
-interface GraphqlContext {
-  req?: unknown;
-  reply?: { request?: unknown };
-}
-
-/**
- * The context of an HTTP request, as `init` left it on the raw request.
- * @param request a raw one, a framework's wrapper with `raw`, or the context of a GraphQL request
- */
+/** The context of an HTTP request, as `init` left it on the raw request. */
 export function findContext(request: unknown): RequestContext | undefined {
-  const { req, reply } = (request ?? {}) as GraphqlContext;
-  return contextOn(request) ?? contextOn(req ?? reply?.request);
+  const found = (request ?? {}) as RequestLike;
+  return contextOn(found) ?? contextOn(found.req ?? found.reply?.request);
 }
 
-function contextOn(request: unknown): RequestContext | undefined {
-  const { raw, [CONTEXT]: context } = (request ?? {}) as RequestLike;
-  return context ?? (raw as RequestLike | undefined)?.[CONTEXT];
-}
+const contextOn = (request: RequestLike | undefined): RequestContext | undefined =>
+  request?.[CONTEXT] ?? request?.raw?.[CONTEXT];
 
 /** @throws SessionContextException that says why there is none */
 export function requireContext(request: unknown): RequestContext {

@@ -3,10 +3,19 @@
  * the start of the application, as a wrong guess here would lose sessions silently. docs/ARCHITECTURE.md says why each is
  * needed; test/package/matrix.spec.ts runs them on every supported version.
  */
-import { createParamDecorator, UseGuards, type ExecutionContext, type HttpServer } from '@nestjs/common';
-import type { ExternalContextCreator, ModulesContainer } from '@nestjs/core';
+import {
+  createParamDecorator,
+  RequestMethod,
+  UseGuards,
+  type ExecutionContext,
+  type HttpServer,
+} from '@nestjs/common';
+import { MetadataScanner, type ExternalContextCreator, type ModulesContainer } from '@nestjs/core';
 import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
+import { callInContext, runInContext, runWithoutContext } from '../session/session-context.js';
+import { findContext } from './find-context.js';
+import type { RequestContext } from './request-context.js';
 
 /** Nest's own names of metadata. It exports them for internal use only. */
 export const GUARDS_METADATA = '__guards__';
@@ -14,44 +23,20 @@ export const ROUTE_ARGS_METADATA = '__routeArguments__';
 export const SSE_METADATA = '__sse__';
 const FIELD_RESOLVER_METADATA = 'graphql:resolve_property';
 
+/** Which argument of a handler is the request; of a resolver (root, arguments, context, info), what has it. */
+const REQUEST_AT: Record<string, number> = { http: 0, graphql: 2 };
+
 /** Stands for the headers of an answer that waits. */
 const PARKED = 'waiting for the session';
 
 type Handler = (...args: any[]) => unknown;
-type Adapter = HttpServer & Record<string, Handler>;
 
-const enteredFields = new WeakSet<Handler>();
+/** How a handler is called in the context of its own request. */
+type Entry = (context: RequestContext, run: () => unknown) => unknown;
 
-/** The methods of an adapter that Nest registers routes with. `use` is what it takes for a verb that it does not know. */
-const VERBS = [
-  'get',
-  'post',
-  'put',
-  'delete',
-  'patch',
-  'options',
-  'head',
-  'all',
-  'search',
-  'query',
-  'propfind',
-  'proppatch',
-  'mkcol',
-  'copy',
-  'move',
-  'lock',
-  'unlock',
-];
+const ROUTE: Entry = (context, run) => context.enter(run);
 
-/**
- * Runs a route's handler, with all guards, interceptors, pipes and filters in it. Nest gives no public way to see a
- * request where its route begins.
- * @param args the handler's; one of the first two is the request, or the context of a GraphQL request
- */
-export type RouteEntry = (args: readonly unknown[], run: () => unknown, kind: EntryKind) => unknown;
-
-/** `answer`: the handlers of unknown paths and of errors. */
-export type EntryKind = 'middleware' | 'route' | 'answer';
+const entered = new WeakSet<Handler>();
 
 /** @throws Error where Nest has other names for its metadata, or Node.js other fields for an answer's state */
 export function checkInternals(): void {
@@ -59,102 +44,121 @@ export function checkInternals(): void {
   const descriptor = { value() {} };
   UseGuards({ canActivate: () => true })(Probe.prototype, 'handler', descriptor);
   createParamDecorator(() => undefined)()(Probe.prototype, 'handler', 0);
-  if (
-    !Reflect.hasMetadata(GUARDS_METADATA, descriptor.value) ||
-    !Reflect.hasMetadata(ROUTE_ARGS_METADATA, Probe, 'handler')
-  ) {
-    throw unknown('@nestjs/common', 'other names for metadata');
-  }
+  check(
+    Reflect.hasMetadata(GUARDS_METADATA, descriptor.value) &&
+      Reflect.hasMetadata(ROUTE_ARGS_METADATA, Probe, 'handler'),
+    '@nestjs/common has other names for metadata',
+  );
   const response = new ServerResponse(new IncomingMessage(new Socket()));
   park(response, true);
   const isParked = response.headersSent && response.writableEnded;
   unpark(response);
-  if (!isParked || response.headersSent || response.writableEnded) {
-    throw unknown('Node.js', 'another way to mark an answer as sent');
+  check(
+    isParked && !response.headersSent && !response.writableEnded,
+    'Node.js has another way to mark an answer as sent',
+  );
+}
+
+function check(isAsKnown: boolean, difference: string): void {
+  if (!isAsKnown) {
+    throw new Error(`nest-sessions does not know this version: ${difference}. Please report it`);
   }
 }
 
+export const isFastify = (adapter: HttpServer | undefined): boolean => adapter?.getType?.() === 'fastify';
+
 /** Nest waits for what `reply` returns, and gives its failure to the exception filters. */
-export function beforeReply(
-  adapter: HttpServer,
-  hook: (send: () => unknown, response: unknown, body: unknown, statusCode: number | undefined) => unknown,
-): void {
-  if (typeof adapter.reply !== 'function') {
-    throw unknown('the HTTP adapter', 'no reply()');
-  }
-  const send = adapter.reply.bind(adapter);
-  adapter.reply = (response: any, body: any, statusCode?: number) =>
-    hook(() => send(response, body, statusCode), response, body, statusCode);
+export function changeReply(adapter: HttpServer, change: (reply: Handler) => Handler): void {
+  check(typeof adapter.reply === 'function', 'the HTTP adapter has no reply()');
+  adapter.reply = change(adapter.reply.bind(adapter));
 }
 
 /**
- * Routes, the handler of unknown paths and the one of errors go through `entry`. On Fastify by its public hook; on
- * other adapters by the methods that Nest registers them with, before it does.
- * @returns how many routes there are so far
+ * Has the handlers of routes, with all guards, interceptors, pipes and filters in them, those of unknown paths and of
+ * errors, and middleware of modules called in the context of their own request. Nest gives no public way to see a request
+ * where its route begins: on Fastify a public hook does; on other adapters the methods that Nest registers handlers with.
+ * @returns whether there was a route so far
  */
-export function enterRoutes(adapter: HttpServer, entry: RouteEntry): () => number {
-  let count = 0;
-  const target = adapter as Adapter;
-  if (adapter.getType?.() === 'fastify') {
+export function enterRoutes(adapter: HttpServer): () => boolean {
+  const target = adapter as HttpServer & Record<string, Handler>;
+  let hasRoutes = false;
+  const enterRoute = (handler: Handler) => {
+    hasRoutes = true;
+    return enter(handler, ROUTE);
+  };
+  if (isFastify(adapter)) {
     adapter.getInstance().addHook('onRoute', (route: { handler: Handler }) => {
-      count++;
-      route.handler = wrap(route.handler, entry, 'route');
+      route.handler = enterRoute(route.handler);
     });
   } else {
-    for (const verb of VERBS.filter(name => typeof target[name] === 'function')) {
-      const register = target[verb]!.bind(adapter);
-      target[verb] = (...args: unknown[]) => {
-        count += Number(args.length > 1);
-        return register(
-          ...args.map(arg => (typeof arg === 'function' ? wrap(arg as Handler, entry, 'route') : arg)),
-        );
-      };
+    const verbs = Object.keys(RequestMethod).map(name => name.toLowerCase());
+    for (const verb of verbs.filter(name => typeof target[name] === 'function')) {
+      target[verb] = changeHandlers(target[verb]!.bind(adapter), enterRoute);
     }
   }
-  const makeFactory = target.createMiddlewareFactory!.bind(adapter);
-  target.createMiddlewareFactory = method => enterMiddleware(makeFactory(method), entry) as never;
   for (const name of ['setNotFoundHandler', 'setErrorHandler']) {
-    const set = target[name]!.bind(adapter);
-    target[name] = (handler: Handler, ...rest: unknown[]) => set(wrap(handler, entry, 'answer'), ...rest);
+    target[name] = changeHandlers(target[name]!.bind(adapter), handler => enter(handler, runInContext));
   }
-  return () => count;
-}
-
-/** What mounts the middleware of modules; Fastify's adapter promises it. */
-function enterMiddleware(mount: unknown, entry: RouteEntry): unknown {
-  return mount instanceof Promise
-    ? mount.then(mounted => enterMiddleware(mounted, entry))
-    : (path: string, handler: Handler) => (mount as Handler)(path, wrap(handler, entry, 'middleware'));
+  const makeMount = target.createMiddlewareFactory!.bind(adapter);
+  target.createMiddlewareFactory = async method =>
+    changeHandlers(await makeMount(method), handler => enter(handler, callInContext));
+  return () => hasRoutes;
 }
 
 /** Resolvers of GraphQL, and all else that is called through Nest's enhancers without being a route. */
-export function enterResolvers(creator: ExternalContextCreator, entry: RouteEntry): void {
-  const create = (creator.create as Handler).bind(creator);
-  (creator as unknown as Record<string, Handler>).create = (...args) => {
-    const handler = create(...args) as Handler;
-    // A resolver's arguments are the root, the arguments, and the context.
-    return (...params: unknown[]) => entry([params[2]], () => handler(...params), 'route');
-  };
+export function enterResolvers(creator: ExternalContextCreator): void {
+  const target = creator as unknown as Record<string, Handler>;
+  const create = target.create!.bind(creator);
+  target.create = (...args) => enter(create(...args) as Handler, ROUTE, REQUEST_AT.graphql);
 }
 
 /**
- * Field resolvers without parameter decorators: Nest gives them to GraphQL as they are. Called before it looks for them;
- * a class that several applications have is wrapped once, as the entry goes by the request.
+ * Field resolvers without parameter decorators: Nest gives them to GraphQL as they are. Called before GraphQL's module
+ * looks for them; a class that several applications have is changed once.
  */
-export function enterPlainFieldResolvers(prototype: object, names: string[], entry: RouteEntry): void {
-  for (const name of names) {
-    const method = (prototype as Record<string, Handler>)[name]!;
-    const isPlainField =
-      Reflect.hasMetadata(FIELD_RESOLVER_METADATA, method) &&
-      !Reflect.hasMetadata(ROUTE_ARGS_METADATA, prototype.constructor, name);
-    if (isPlainField && !enteredFields.has(method)) {
-      const wrapped = describeAs(method, function (this: unknown, ...params: unknown[]) {
-        return entry([params[2]], () => method.apply(this, params), 'route');
-      });
-      enteredFields.add(wrapped);
-      Object.defineProperty(prototype, name, { value: wrapped, writable: true, configurable: true });
+export function enterPlainFieldResolvers(modules: ModulesContainer): void {
+  const scanner = new MetadataScanner();
+  const providers = [...modules.values()].flatMap(module => Array.from(module.providers.values()));
+  for (const prototype of providers.map(({ metatype }) => metatype?.prototype)) {
+    for (const name of scanner.getAllMethodNames(prototype)) {
+      const method: Handler = prototype[name];
+      const isPlainField =
+        Reflect.hasMetadata(FIELD_RESOLVER_METADATA, method) &&
+        !Reflect.hasMetadata(ROUTE_ARGS_METADATA, prototype.constructor, name);
+      if (isPlainField && !entered.has(method)) {
+        const value = enter(method, ROUTE, REQUEST_AT.graphql);
+        Object.defineProperty(prototype, name, { value, writable: true, configurable: true });
+      }
     }
   }
+}
+
+/** What registers handlers, with others in their place. */
+const changeHandlers =
+  (register: Handler, change: (handler: Handler) => Handler): Handler =>
+  (...args) =>
+    register(...args.map(arg => (typeof arg === 'function' ? change(arg) : arg)));
+
+/**
+ * A handler that is called by way of `entry`. Keeps what Nest and others read from it: its name, its properties, its
+ * metadata, the number of parameters (Express knows the handlers of errors by four).
+ */
+function enter(handler: Handler, entry: Entry, requestAt = handler.length === 4 ? 1 : 0): Handler {
+  const { name, length } = handler;
+  const wrapped = function (this: unknown, ...args: unknown[]) {
+    const context = findContext(args[requestAt]);
+    const run = () => handler.apply(this, args);
+    return context ? entry(context, run) : runWithoutContext(run);
+  };
+  for (const key of Reflect.getMetadataKeys(handler)) {
+    Reflect.defineMetadata(key, Reflect.getMetadata(key, handler), wrapped);
+  }
+  Object.defineProperties(Object.assign(wrapped, handler), {
+    name: { value: name, configurable: true },
+    length: { value: length, configurable: true },
+  });
+  entered.add(wrapped);
+  return wrapped;
 }
 
 type Module = NonNullable<ReturnType<ModulesContainer['get']>>;
@@ -173,19 +177,12 @@ export function importersOf(module: Module, modules: Iterable<Module>): Module[]
 
 /** The request, or the context of a GraphQL request, that a handler, guard or interceptor is called for. */
 export function requestOf(context: ExecutionContext): unknown {
-  switch (context.getType<string>()) {
-    case 'http':
-      return context.switchToHttp().getRequest();
-    case 'graphql':
-      return context.getArgByIndex(2); // of a resolver's root, arguments, context and info
-    default:
-      return undefined;
-  }
+  const at = REQUEST_AT[context.getType<string>()];
+  return at === undefined ? undefined : context.getArgByIndex(at);
 }
 
 /** Where Node.js keeps what an answer tells of itself; with HTTP/2, it is the stream that knows of the headers. */
-type AnswerFields = ServerResponse & { _header: string | null };
-type Http2Response = ServerResponse & { stream?: object };
+type AnswerFields = ServerResponse & { _header: string | null; stream?: object };
 
 /**
  * Makes an answer behave as if its headers, or all of it, had been sent: as Node.js itself looks at these fields, a late
@@ -216,42 +213,17 @@ export function unpark(res: ServerResponse): void {
 /** HTTP/2 has a class of its own, and warns whoever looks at `statusMessage`. */
 export const isHttp1 = (res: object): boolean => res instanceof ServerResponse;
 
-const headersOf = (res: ServerResponse): object => (res as Http2Response).stream ?? res;
+const headersOf = (res: ServerResponse): object => (res as AnswerFields).stream ?? res;
 
 /** Whether express-session or cookie-session is mounted in an Express application: each keeps `req.session` for itself. */
 export function hasExpressSession(app: unknown): boolean {
-  return routerStack(app).some(
-    ({ handle, name }) =>
-      name === '_cookieSession' || (name === 'session' && String(handle).includes('sessionStore')),
-  );
-}
-
-function routerStack(app: unknown): { name?: string; handle?: unknown }[] {
   try {
-    return (app as { router?: { stack?: [] } }).router?.stack ?? [];
+    const { router } = app as { router?: { stack?: { name?: string; handle?: unknown }[] } };
+    return (router?.stack ?? []).some(
+      ({ handle, name }) =>
+        name === '_cookieSession' || (name === 'session' && String(handle).includes('sessionStore')),
+    );
   } catch {
-    return []; // an application of Express 4, where `router` throws
+    return false; // an application of Express 4, where `router` throws
   }
 }
-
-/** Keeps what Nest and others read from a handler: its name, its properties, its metadata, the number of parameters. */
-function wrap(handler: Handler, entry: RouteEntry, kind: EntryKind): Handler {
-  const isErrorHandler = handler.length === 4; // which is how Express knows one
-  const wrapped: Handler = isErrorHandler
-    ? (error, req, res, next) => entry([error, req], () => handler(error, req, res, next), kind)
-    : (...args) => entry(args, () => handler(...args), kind);
-  return describeAs(handler, wrapped);
-}
-
-function describeAs(handler: Handler, wrapped: Handler): Handler {
-  for (const key of Reflect.getMetadataKeys(handler)) {
-    Reflect.defineMetadata(key, Reflect.getMetadata(key, handler), wrapped);
-  }
-  return Object.defineProperty(Object.assign(wrapped, handler), 'name', {
-    configurable: true,
-    value: handler.name,
-  });
-}
-
-const unknown = (what: string, difference: string): Error =>
-  new Error(`nest-sessions does not know this version of ${what}: it has ${difference}. Please report it`);

@@ -1,21 +1,16 @@
-import {
-  SessionAnsweredException,
-  SessionContextException,
-  SessionHttpException,
-} from '../exceptions/session.exception.js';
+import { SessionAnsweredException, SessionContextException } from '../exceptions/session.exception.js';
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import type { SessionLockingMode } from '../options/session-options.js';
 import { OpenSession } from '../session/open-session.js';
-import type { Identify, SentId } from '../session/session-identity.js';
-import { callInContext, runInContext, type SessionContext } from '../session/session-context.js';
+import type { SentId } from '../session/session-identity.js';
+import { runInContext, type SessionContext } from '../session/session-context.js';
 import type { SessionRuntime } from '../session/session-runtime.js';
 import type { Session } from '../session/session.js';
 import { attachContext } from './find-context.js';
-import { answerFailure } from './failure-answer.js';
-import { isBodyAwaited, isEventStream, isPreflight, isSecure, type RequestSource } from './request-traits.js';
-import { ResponseHook, type ResponseHandlers } from './response-hook.js';
+import { addRetryAfter } from './reply-hook.js';
+import { ResponseHook } from './response-hook.js';
 import { writeSessionHeaders } from './session-headers.js';
 import type { SentCookie, SessionCookie } from './session-cookie.js';
 
@@ -31,23 +26,22 @@ export interface FormerSessions {
  * The session's life in one HTTP request. Made for every request, it does nothing until something asks for
  * the session: then the cookie is read, the response is hooked and the session is loaded.
  */
-export class RequestContext implements SessionContext, ResponseHandlers {
+export class RequestContext implements SessionContext {
   open: OpenSession | undefined;
+  hook: ResponseHook | undefined;
   /** Why `eager` could not read the session: told to who uses it, and where the route begins. */
   aheadFailure: unknown;
-  private hook: ResponseHook | undefined;
-  private locking: SessionLockingMode | undefined;
   isSkipped = false;
+  private locking: SessionLockingMode | undefined;
   private isEntered = false;
-  private isAnswered = false;
   /** What has to be done before the route, while it is being done. */
   private entering: Promise<void> | undefined;
   /** What the route's handler returned: over when it no longer runs. */
   private running: unknown;
-  private sent: SentCookie | null | undefined;
-  private isMoving = false;
   private loading: Promise<void> | undefined;
-  private failure: unknown;
+  private sent: SentCookie | null | undefined;
+  /** The `Set-Cookie` that makes the client forget the id of a session that was moved here. */
+  private alsoClear: string | undefined;
 
   constructor(
     readonly runtime: SessionRuntime,
@@ -55,8 +49,8 @@ export class RequestContext implements SessionContext, ResponseHandlers {
     private readonly req: IncomingMessage,
     private readonly res: ServerResponse,
     /** Who knows the protocol, behind a trusted proxy too: Express' or Fastify's request. */
-    public source: RequestSource,
-    private readonly former?: FormerSessions,
+    public source: { protocol?: string; secure?: boolean },
+    private readonly former: FormerSessions | undefined,
   ) {
     attachContext(req, this);
   }
@@ -71,29 +65,34 @@ export class RequestContext implements SessionContext, ResponseHandlers {
   }
 
   owns(id: string): boolean {
-    if (this.isSkipped || this.isAnswered) {
+    const { open } = this;
+    if (this.isSkipped || open?.state === 'answered') {
       return false;
     }
-    return this.open?.loaded
-      ? this.open.isStored && this.open.id === id
+    return open?.loaded
+      ? open.isStored && open.id === id
       : this.cookie.readIds(this.req.headers).some(sent => sent.id === id);
   }
 
   async use({ readOnly = false } = {}): Promise<Session> {
     const open = this.prepare();
-    try {
-      this.loading = open.load(readOnly);
-      await this.loading;
-    } catch (error) {
-      this.failure = error;
-      throw error;
-    }
+    this.loading = open.load(readOnly);
+    await this.loading;
     return readOnly ? open.readOnlySession : open.session;
   }
 
-  /** The session in use, to be loaded. @throws SessionContextException if the route has none */
+  /** The session in use, to be loaded. @throws why there is none */
   prepare(): OpenSession {
-    const open = this.getOpen();
+    if (this.isSkipped) {
+      throw new SessionContextException('This route has @SkipSession(); remove it to use the session');
+    }
+    if (this.open ? this.open.state === 'answered' : this.res.writableEnded) {
+      throw new SessionAnsweredException();
+    }
+    if (this.aheadFailure) {
+      throw this.aheadFailure;
+    }
+    const open = (this.open ??= this.openSession());
     open.isSent = this.res.headersSent;
     open.mayBegin = !open.isSent;
     open.mayLock = open.mayBegin && (this.isEntered || !isBodyAwaited(this.req));
@@ -103,7 +102,7 @@ export class RequestContext implements SessionContext, ResponseHandlers {
   /** `eager`: reads without the lock, before the body is there. Never rejects. A preflight makes no session. */
   async readAhead(): Promise<void> {
     if (!isPreflight(this.req)) {
-      const open = this.getOpen();
+      const open = this.prepare();
       open.mayLock = false;
       await open.load().catch(error => {
         this.aheadFailure = error;
@@ -111,33 +110,26 @@ export class RequestContext implements SessionContext, ResponseHandlers {
     }
   }
 
+  /** Runs a route's handler in this request's own context, whatever was current before. */
+  enter(run: () => unknown): unknown {
+    const work = this.beforeRoute();
+    this.running = work ? work.then(() => runInContext(this, run)) : runInContext(this, run);
+    return this.running;
+  }
+
   /**
-   * Runs a handler in this request's own context, whatever was current before.
-   * @param isRoute whether it is a route: locks are taken where it begins, as the body is there then
+   * Takes the locks that are taken where a route begins, as the body is there then. What middleware changed before is
+   * merged with what is stored.
+   * @returns undefined if there is nothing to wait for
    */
-  enter(run: () => unknown, isRoute: boolean): unknown {
-    const work = isRoute ? this.beforeRoute() : undefined;
-    const result = work ? work.then(() => runInContext(this, run)) : runInContext(this, run);
-    if (isRoute) {
-      this.running = result;
-    }
-    return result;
-  }
-
-  /** Calls a middleware of a module: only until its first await is it certain whose request is at work. */
-  enterMiddleware(run: () => unknown): unknown {
-    return callInContext(this, run);
-  }
-
-  /** @returns undefined if there is nothing to wait for */
   beforeRoute(): Promise<void> | undefined {
     if (!this.isEntered) {
       this.isEntered = true;
-      const { options } = this.runtime;
-      // What middleware changed is merged with what is stored when the lock is there.
-      const isDue = (options.locking === 'early' && !isPreflight(this.req)) || this.usable;
-      if (this.aheadFailure || (isDue && !this.isSkipped)) {
-        this.entering = this.loadForRoute();
+      const isEarly = this.runtime.options.locking === 'early' && !isPreflight(this.req);
+      if (isEarly || this.usable || this.aheadFailure) {
+        this.entering = this.use().then(() => {
+          this.entering = undefined;
+        });
       }
     }
     return this.entering;
@@ -166,63 +158,51 @@ export class RequestContext implements SessionContext, ResponseHandlers {
    * @returns undefined if there is nothing to wait for
    */
   commit(statusCode: number, recheck = false): Promise<void> | undefined {
-    return this.open?.commit({ drop: statusCode >= 500, recheck })?.catch(error => {
-      this.failure = error;
-      throw error;
-    });
+    return this.open?.commit({ drop: statusCode >= 500, recheck });
   }
 
+  /** Before the headers go out. What it rejects with is answered in their place. */
   beforeHeaders(statusCode: number): Promise<void> | undefined {
-    // Nest sends these headers while the handler may still wait for its session.
-    return this.loading && !this.open?.loaded && !this.failure && isEventStream(this.res)
+    const isLoading = this.loading && !this.open!.loaded && !this.open!.lastFailure;
+    // Nest sends the headers of an event stream while its handler may still wait for the session.
+    return isLoading && String(this.res.getHeader('content-type')).startsWith('text/event-stream')
       ? this.commitOnceLoaded(statusCode)
       : this.commit(statusCode);
   }
 
-  beforeEnd(): Promise<void> | undefined {
-    const { open } = this;
-    if (open?.state === 'new') {
-      if (!open.values.isEmpty) {
-        this.runtime.logger.warn(
-          'A session was begun after the answer: its cookie cannot reach the client, so it is not stored',
-        );
-      }
-      return undefined;
-    }
-    return this.commit(this.res.statusCode, true);
-  }
-
+  /** As the headers go out: the last moment to set some. */
   onHeaders(statusCode: number): void {
-    const { open, req, res, cookie } = this;
-    const failure = this.failure ?? open?.lastFailure;
-    const retryAfter = failure instanceof SessionHttpException ? failure.retryAfter : undefined;
-    if (statusCode === 503 && retryAfter !== undefined && !res.hasHeader('Retry-After')) {
-      res.setHeader('Retry-After', String(retryAfter));
+    const { cookie, req, res, sent, isSecure, alsoClear } = this;
+    const open = this.open!;
+    if (statusCode === 503) {
+      addRetryAfter(res, (open.lastFailure as { retryAfter?: number } | undefined)?.retryAfter);
     }
-    if (open && !this.isSkipped) {
+    if (!this.isSkipped) {
       open.isSent = true;
-      writeSessionHeaders(res, req, statusCode, open, cookie, {
-        sent: this.sent,
-        isSecure: isSecure(this.req, this.source),
-        alsoClear: this.isMoving ? this.former!.clearCookie() : undefined,
-      });
+      writeSessionHeaders(res, req, statusCode, open, cookie, { sent, isSecure, alsoClear });
     }
   }
 
-  onFailure(error: unknown): void {
-    answerFailure(this.hook!, error, this.runtime.logger);
+  /** Before the end of a response that took a while: a stream. */
+  beforeEnd(): Promise<void> | undefined {
+    if (this.open!.state !== 'new') {
+      return this.commit(this.res.statusCode, true);
+    }
+    if (!this.open!.values.isEmpty) {
+      this.runtime.logger.warn(
+        'A session was begun after the answer: its cookie cannot reach the client, so it is not stored',
+      );
+    }
+    return undefined;
   }
 
-  onEnd(): void {
-    this.isAnswered = true;
-    this.open?.answer();
-  }
-
+  /** The connection is done with, for whatever reason. */
   onClose(): void {
-    if (this.isAnswered || !this.open) {
+    const { running } = this;
+    const open = this.open!;
+    if (open.state === 'answered') {
       return;
     }
-    const { open, running } = this;
     open.close();
     // The client hung up while its handler works: what the handler does still counts. Its lock is free when it is done;
     // of one that does not say when, no later than a dead process' would be.
@@ -234,27 +214,24 @@ export class RequestContext implements SessionContext, ResponseHandlers {
     }
   }
 
-  private getOpen(): OpenSession {
-    if (this.isSkipped) {
-      throw new SessionContextException('This route has @SkipSession(); remove it to use the session');
+  /** Whether the request came over HTTPS; a trusted proxy counts. */
+  private get isSecure(): boolean {
+    const { req, source } = this;
+    try {
+      const { encrypted = false } = (req.socket ?? {}) as { encrypted?: boolean };
+      return (source.secure ?? source.protocol === 'https') || encrypted;
+    } catch {
+      return false; // Express asks the socket, which a request that comes from no connection may lack
     }
-    if (this.isAnswered || (!this.open && this.res.writableEnded)) {
-      throw new SessionAnsweredException();
-    }
-    if (this.aheadFailure) {
-      throw this.aheadFailure;
-    }
-    return (this.open ??= this.openSession());
   }
 
   private openSession(): OpenSession {
-    const { runtime, req, res } = this;
+    const { runtime, former, req, res } = this;
     const sent = (this.sent = this.cookie.read(req.headers));
-    const move = sent === undefined ? this.former?.find(req.headers) : undefined;
-    this.isMoving = move !== undefined;
-    const identify: Identify | undefined =
-      move ?? (sent && sent.others.length > 0 ? () => runtime.pickAlive([sent, ...sent.others]) : undefined);
-    const open = new OpenSession(runtime, sent, identify);
+    const move = sent === undefined ? former?.find(req.headers) : undefined;
+    this.alsoClear = move && former!.clearCookie();
+    const pick = sent && sent.others.length > 0 ? () => runtime.pickAlive([sent, ...sent.others]) : undefined;
+    const open = new OpenSession(runtime, sent, move ?? pick);
     open.locking = this.locking ?? open.locking;
     this.hook = new ResponseHook(res, this);
     if (res.destroyed) {
@@ -263,14 +240,15 @@ export class RequestContext implements SessionContext, ResponseHandlers {
     return open;
   }
 
-  private async loadForRoute(): Promise<void> {
-    await this.use();
-    this.entering = undefined;
-  }
-
   private async commitOnceLoaded(statusCode: number): Promise<void> {
     await this.loading;
     await nextTurn(); // what the handler does at once belongs to the answer
     await this.commit(statusCode);
   }
 }
+
+const isBodyAwaited = ({ headers, complete }: IncomingMessage): boolean =>
+  !complete && (headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0);
+
+const isPreflight = ({ method, headers }: IncomingMessage): boolean =>
+  method === 'OPTIONS' && headers['access-control-request-method'] !== undefined;

@@ -1,17 +1,9 @@
 import { Inject, Injectable, type HttpServer, type MiddlewareConsumer } from '@nestjs/common';
-import { ExternalContextCreator, HttpAdapterHost, MetadataScanner, ModulesContainer } from '@nestjs/core';
+import { ExternalContextCreator, HttpAdapterHost, ModulesContainer } from '@nestjs/core';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { runWithoutContext } from '../session/session-context.js';
 import { SessionRuntime } from '../session/session-runtime.js';
 import { excludeMatcher } from './exclude-matcher.js';
-import {
-  beforeReply,
-  checkInternals,
-  enterPlainFieldResolvers,
-  enterResolvers,
-  enterRoutes,
-  type RouteEntry,
-} from './nest-internals.js';
+import { changeReply, checkInternals, enterResolvers, enterRoutes, isFastify } from './nest-internals.js';
 import { replyHook } from './reply-hook.js';
 import { findContext } from './find-context.js';
 import { RequestContext, type FormerSessions } from './request-context.js';
@@ -19,11 +11,9 @@ import { SessionCookie } from './session-cookie.js';
 
 type Next = (error?: unknown) => void;
 
-interface FastifyRequestLike {
-  raw: IncomingMessage;
-  is404?: boolean;
-  protocol?: string;
-}
+/** Raw ones, or Fastify's, which have them. */
+type RequestLike = IncomingMessage & { raw?: IncomingMessage; protocol?: string; is404?: boolean };
+type ResponseLike = ServerResponse & { raw?: ServerResponse };
 
 /** What is registered with the HTTP part of the package, and does its part of a request. */
 export interface HttpExtension {
@@ -44,7 +34,7 @@ export class RequestEntry {
   private readonly isExcluded: (req: IncomingMessage) => boolean;
   private readonly extensions: HttpExtension[] = [];
   private former: FormerSessions | undefined;
-  private countRoutes: (() => number) | undefined;
+  private hasSeenRoutes: (() => boolean) | undefined;
 
   constructor(
     @Inject(SessionRuntime) private readonly runtime: SessionRuntime,
@@ -61,7 +51,7 @@ export class RequestEntry {
     this.extensions.push(...extensions);
     this.former = extensions.find(({ former }) => former)?.former;
     checkInternals();
-    enterResolvers(this.resolvers, this.enter);
+    enterResolvers(this.resolvers);
     if (this.host.httpAdapter) {
       this.installOn(this.host.httpAdapter);
     } else {
@@ -77,32 +67,21 @@ export class RequestEntry {
   /** On Fastify, Nest runs middleware of modules before hooks: where there is any, `init` has to be one too. */
   installBeforeMiddleware(consumer: MiddlewareConsumer, self: object): void {
     const isNeeded = [...this.modules.values()].some(
-      ({ instance }) =>
-        instance !== self &&
-        typeof (instance as { configure?: unknown } | undefined)?.configure === 'function',
+      ({ instance }) => instance !== self && typeof instance?.configure === 'function',
     );
-    if (isNeeded && this.host.httpAdapter?.getType?.() === 'fastify') {
-      consumer.apply(this.onRawRequest).forRoutes('{*path}');
-    }
-  }
-
-  /** Resolvers that Nest does not call itself. Before GraphQL's module looks for resolvers. */
-  installOnFieldResolvers(): void {
-    const scanner = new MetadataScanner();
-    for (const { providers } of this.modules.values()) {
-      for (const { metatype } of providers.values()) {
-        const prototype: object | undefined = (metatype as { prototype?: object } | null)?.prototype;
-        if (prototype) {
-          enterPlainFieldResolvers(prototype, scanner.getAllMethodNames(prototype), this.enter);
-        }
-      }
+    if (isNeeded && isFastify(this.host.httpAdapter)) {
+      const initRaw = (req: RequestLike, res: ResponseLike, next: Next) => {
+        this.extensions.forEach(extension => extension.onRawRequest?.(req));
+        this.init(req, res, next);
+      };
+      consumer.apply(initRaw).forRoutes('{*path}');
     }
   }
 
   /** @throws Error if the application has routes, and none of them was seen when it was made */
   checkRoutes(): void {
     const hasRoutes = [...this.modules.values()].some(({ controllers }) => controllers.size > 0);
-    if (hasRoutes && this.countRoutes?.() === 0) {
+    if (hasRoutes && this.hasSeenRoutes?.() === false) {
       throw new Error(
         'nest-sessions has seen no route of this application being made, and cannot tell their requests apart. Import ' +
           'SessionsModule.forRoot() in AppModule, so that it is there before routes are; if it is, please report this',
@@ -111,77 +90,41 @@ export class RequestEntry {
   }
 
   private installOn(adapter: HttpServer): void {
-    beforeReply(adapter, replyHook);
-    this.countRoutes = enterRoutes(adapter, this.enter);
-    for (const extension of this.extensions) {
-      extension.install?.(adapter);
-    }
-    if (adapter.getType?.() === 'fastify') {
+    changeReply(adapter, replyHook);
+    this.hasSeenRoutes = enterRoutes(adapter);
+    this.extensions.forEach(extension => extension.install?.(adapter));
+    if (isFastify(adapter)) {
       // A middleware would take a third of Fastify's throughput; its own hooks a twentieth.
-      const fastify = adapter.getInstance();
-      fastify.addHook('onRequest', this.onRequest);
-      fastify.addHook('preHandler', this.beforeHandler);
+      adapter.getInstance().addHook('onRequest', this.init).addHook('preHandler', beforeHandler);
     } else {
-      adapter.use!(this.onExpressRequest);
+      adapter.use!(this.init);
     }
   }
 
-  /** Express' middleware; also of adapters whose requests are the raw ones. */
-  private readonly onExpressRequest = (req: IncomingMessage, res: ServerResponse, next: Next): void => {
-    this.init(req, res, req as { protocol?: string }, next);
-  };
-
-  private readonly onRawRequest = (req: IncomingMessage, res: ServerResponse, next: Next): void => {
-    for (const extension of this.extensions) {
-      extension.onRawRequest?.(req);
-    }
-    this.init(req, res, req as { protocol?: string }, next);
-  };
-
-  private readonly onRequest = (
-    request: FastifyRequestLike,
-    reply: { raw: ServerResponse },
-    done: Next,
-  ): void => {
-    this.init(request.raw, reply.raw, request, done);
-  };
-
-  /** Where a handler's own return value would be lost to Fastify if it had to wait. */
-  private readonly beforeHandler = (request: FastifyRequestLike, _reply: unknown, done: Next): void => {
-    const work = request.is404 ? undefined : findContext(request.raw)?.beforeRoute();
-    if (work) {
-      const proceed = () => done();
-      work.then(proceed, done);
-    } else {
-      done();
-    }
-  };
-
-  private readonly enter: RouteEntry = (args, run, kind) => {
-    const context = findContext(args[0]) ?? findContext(args[1]);
-    if (!context) {
-      return runWithoutContext(run);
-    }
-    return kind === 'middleware' ? context.enterMiddleware(run) : context.enter(run, kind === 'route');
-  };
-
-  private init(req: IncomingMessage, res: ServerResponse, source: { protocol?: string }, next: Next): void {
+  private readonly init = (request: RequestLike, response: ResponseLike, next: Next): void => {
+    const req = request.raw ?? request;
     const known = findContext(req);
+    let work: Promise<void> | undefined;
     if (known) {
-      known.source = source; // made in a Nest middleware, which Fastify runs before its hooks
-      next();
-      return;
+      known.source = request; // made in a Nest middleware, which Fastify runs before its hooks
+    } else if (!this.isExcluded(req)) {
+      const { runtime, cookie, former } = this;
+      const context = new RequestContext(runtime, cookie, req, response.raw ?? response, request, former);
+      work = runtime.options.eager ? context.readAhead() : undefined;
     }
-    if (this.isExcluded(req)) {
-      next();
-      return;
-    }
-    const context = new RequestContext(this.runtime, this.cookie, req, res, source, this.former);
-    if (this.runtime.options.eager) {
-      const proceed = () => next();
-      void context.readAhead().then(proceed);
-    } else {
-      next();
-    }
+    goOn(work, next);
+  };
+}
+
+/** Fastify's hook: a handler's own return value would be lost to it if the handler had to wait. */
+const beforeHandler = (request: RequestLike, _reply: unknown, done: Next): void =>
+  goOn(request.is404 ? undefined : findContext(request)?.beforeRoute(), done);
+
+function goOn(work: Promise<void> | undefined, next: Next): void {
+  if (work) {
+    const proceed = () => next();
+    work.then(proceed, next);
+  } else {
+    next();
   }
 }

@@ -1,213 +1,168 @@
 import type { ServerResponse } from 'node:http';
+import { SessionHttpException } from '../exceptions/session.exception.js';
 import { isHttp1, park, unpark } from './nest-internals.js';
-
-/** What has to happen around a response; a promise is waited for, undefined is not. */
-export interface ResponseHandlers {
-  /** Before the headers go out. What it rejects with is answered by `onFailure`. */
-  beforeHeaders(statusCode: number): Promise<void> | undefined;
-  /** As the headers go out: the last moment to set some. */
-  onHeaders(statusCode: number): void;
-  /** Before the end of a response that took a while: a stream. */
-  beforeEnd(): Promise<void> | undefined;
-  /** Answers in place of a response whose `beforeHeaders` failed. Nothing has been sent. */
-  onFailure(error: unknown): void;
-  /** The whole answer is on its way. */
-  onEnd(): void;
-  /** The connection is done with, for whatever reason. */
-  onClose(): void;
-}
+import type { RequestContext } from './request-context.js';
 
 type Method = 'writeHead' | 'flushHeaders' | 'write' | 'end';
+type Call = [Method, unknown[]];
+type Work = Promise<void> | undefined;
+type NextState = 'ready' | 'sent';
+
+/** What describes a body that is not sent. Other headers (CORS, security) stay. */
+const OF_BODY =
+  /^(content-|transfer-encoding|etag|last-modified|accept-ranges|location|cache-control|expires)/;
 
 /**
  * Holds a raw response back until the session is stored, however it is sent. Meanwhile `write` and `end` are queued, and
  * for all else the response is what it would be had it been sent: see `park`.
  *
- * `open` (nothing was sent) → `waiting` → `sent`; or → `replaced`, if the session could not be stored.
+ * `open` (nothing was sent) → `waiting` → `ready` → `sent` → `ended`. What is still open a tick after its headers is
+ * `streaming`; its end waits once more. `replaced`: the session could not be stored, and another answer has gone.
  */
 export class ResponseHook {
-  private state: 'open' | 'waiting' | 'sent' | 'replaced' = 'open';
-  /** Whether the end of the response may be long after its headers. */
-  private isStream = false;
-  private isEnded = false;
-  private readonly queue: [Method, unknown[]][] = [];
+  private state: NextState | 'open' | 'waiting' | 'streaming' | 'ended' | 'replaced';
+  private readonly queue: Call[] = [];
   private readonly originals: Record<Method, (...args: any[]) => any>;
 
   constructor(
     private readonly res: ServerResponse,
-    private readonly handlers: ResponseHandlers,
+    private readonly context: RequestContext,
   ) {
-    this.originals = {
-      writeHead: res.writeHead,
-      flushHeaders: res.flushHeaders,
-      write: res.write,
-      end: res.end,
-    };
-    if (res.headersSent) {
-      this.state = 'sent';
-      this.isStream = true;
-    }
+    const { writeHead, flushHeaders, write, end } = res;
+    this.originals = { writeHead, flushHeaders, write, end };
+    this.state = res.headersSent ? 'streaming' : 'open';
     // One by one, by name: a loop over the names takes several times as long.
     res.writeHead = (...args: unknown[]): any => this.pass('writeHead', args);
     res.flushHeaders = (...args: unknown[]): any => this.pass('flushHeaders', args);
     res.write = (...args: unknown[]): any => this.pass('write', args);
     res.end = (...args: unknown[]): any => this.pass('end', args);
-    res.on('close', () => handlers.onClose());
+    res.on('close', () => context.onClose());
   }
 
-  /** Sends an answer in place of the one that was held back; later calls of the handler go nowhere. */
-  replace(statusCode: number, headers: Record<string, string>, body: string): void {
-    const { res } = this;
-    for (const name of res.getHeaderNames()) {
-      // What describes the body that is not sent. Others (CORS, security) stay.
-      if (
-        /^(content-|transfer-encoding|etag|last-modified|accept-ranges|location|cache-control|expires)/.test(
-          name,
-        )
-      ) {
-        res.removeHeader(name);
-      }
+  /** Answers in place of what was held back, as Nest's own filter would; later calls of the handler go nowhere. */
+  fail(error: unknown): void {
+    const { res, context } = this;
+    const isForClient = error instanceof SessionHttpException;
+    if (!isForClient) {
+      context.runtime.logger.error(error);
     }
-    res.statusCode = statusCode;
+    const answer = isForClient ? error : new SessionHttpException('Internal server error', 500);
+    for (const name of res.getHeaderNames().filter(header => OF_BODY.test(header))) {
+      res.removeHeader(name);
+    }
+    res.statusCode = answer.getStatus();
     if (isHttp1(res)) {
       res.statusMessage = '';
     }
-    for (const [name, value] of Object.entries(headers)) {
-      res.setHeader(name, value);
-    }
-    this.state = 'sent';
-    this.handlers.onHeaders(statusCode);
-    this.finish([body]);
+    res.setHeader('Content-Type', 'application/json; charset=utf-8');
+    this.send('end', [JSON.stringify(answer.getResponse())]);
     this.state = 'replaced';
   }
 
   private pass(method: Method, args: unknown[]): unknown {
     switch (this.state) {
-      case 'replaced':
-        return method === 'write' ? false : this.res;
-      case 'waiting':
-        return this.hold(method, args);
       case 'open':
         return this.begin(method, args);
+      case 'waiting':
+        // After the end, too: who hooked the response before, as compression does, has yet to see the first one.
+        if (method === 'write' || method === 'end') {
+          return this.enqueue(method, args);
+        }
+        // There is no header yet that could be flushed; all else fails as it does after the headers.
+        return method === 'flushHeaders' ? undefined : this.call(method, args);
+      case 'ready':
+        return this.send(method, args);
+      case 'streaming':
+        return method === 'end'
+          ? this.callAfter(this.context.beforeEnd(), 'sent', method, args)
+          : this.call(method, args);
       case 'sent':
-        return method !== 'end' || this.isEnded
-          ? this.call(method, args)
-          : this.isStream
-            ? this.endStream(args)
-            : this.finish(args);
+        return method === 'end' ? this.finish(args) : this.call(method, args);
+      case 'ended':
+        return this.call(method, args);
+      case 'replaced':
+        return method === 'write' ? false : this.res;
     }
   }
 
   /** The first call that would send something. */
   private begin(method: Method, args: unknown[]): unknown {
-    const statusCode = method === 'writeHead' ? (args[0] as number) : this.res.statusCode;
+    const statusCode = this.statusOf(method, args);
     // At once: they stay if another answer has to take this one's place, and a bad one throws at the caller.
     const rest = method === 'writeHead' ? takeOverHeaders(this.res, args) : args;
-    const work = this.handlers.beforeHeaders(statusCode);
-    if (!work) {
-      return this.send(method, rest);
-    }
-    this.wait(work, error => {
-      this.queue.length = 0;
-      this.handlers.onFailure(error);
-    });
-    return this.enqueue(method, rest);
+    return this.callAfter(this.context.beforeHeaders(statusCode), 'ready', method, rest);
   }
 
   /** The headers go out now, with this call. */
   private send(method: Method, args: unknown[]): unknown {
     this.state = 'sent';
-    this.handlers.onHeaders(method === 'writeHead' ? (args[0] as number) : this.res.statusCode);
-    if (method === 'end') {
-      return this.finish(args);
+    this.context.onHeaders(this.statusOf(method, args));
+    if (method !== 'end') {
+      // Most frameworks send headers and body in one go; what is still open a tick later is a stream.
+      process.nextTick(() => {
+        if (this.state === 'sent') {
+          this.state = 'streaming';
+        }
+      });
     }
-    // Most frameworks send headers and body in one go; what is still open a tick later is a stream.
-    process.nextTick(() => {
-      this.isStream = true;
-    });
-    return this.call(method, args);
-  }
-
-  private endStream(args: unknown[]): unknown {
-    const work = this.handlers.beforeEnd();
-    if (!work) {
-      return this.finish(args);
-    }
-    this.isStream = false;
-    // The headers are out: all that can still be told is that the answer is not complete.
-    this.wait(work, () => this.res.destroy());
-    return this.enqueue('end', args);
+    return this.pass(method, args);
   }
 
   private finish(args: unknown[]): unknown {
     const result = this.call('end', args);
-    this.isEnded = true;
-    this.handlers.onEnd();
+    this.state = 'ended';
+    this.context.open!.answer();
     return result;
   }
 
-  private wait(work: Promise<void>, onError: (error: unknown) => void): void {
-    const wasSent = this.state === 'sent';
+  /** @param next the state to make the call in, once the work is done, if there is any */
+  private callAfter(work: Work, next: NextState, method: Method, args: unknown[]): unknown {
+    if (work) {
+      void this.wait(work, next);
+      return this.enqueue(method, args);
+    }
+    this.state = next;
+    return this.pass(method, args);
+  }
+
+  private async wait(work: Work, next: NextState): Promise<void> {
     const { res } = this;
     const status = { statusCode: res.statusCode, ...(isHttp1(res) && { statusMessage: res.statusMessage }) };
     this.state = 'waiting';
-    const resume = () => {
-      unpark(res);
-      Object.assign(res, status); // what was set meanwhile came too late
-    };
-    work.then(
-      () => {
-        resume();
-        try {
-          this.replay(wasSent);
-        } catch (error) {
-          // A wrong status, say: the handler that made the call is past, and cannot catch it.
-          if (this.res.headersSent) {
-            this.res.destroy();
-          } else {
-            this.handlers.onFailure(error);
-          }
-        }
-      },
-      error => {
-        resume();
-        onError(error);
-      },
-    );
-  }
-
-  /** What is called while it waits. */
-  private hold(method: Method, args: unknown[]): unknown {
-    // After the end, too: who hooked the response before, as compression does, has yet to see the first one.
-    if (method === 'write' || method === 'end') {
-      return this.enqueue(method, args);
+    try {
+      try {
+        await work;
+      } finally {
+        unpark(res);
+        Object.assign(res, status); // what was set meanwhile came too late
+      }
+      this.state = next;
+      this.replay();
+    } catch (error) {
+      // Also of a call in the queue, with a wrong status, say: its handler is past, and cannot catch it.
+      this.queue.length = 0;
+      if (res.headersSent) {
+        res.destroy(); // all that can still be told is that the answer is not complete
+      } else {
+        this.fail(error);
+      }
     }
-    // There is no header yet that could be flushed; all else fails as it does after the headers.
-    return method === 'flushHeaders' ? undefined : this.call(method, args);
   }
 
-  private enqueue(method: Method, args: unknown[]): unknown {
-    this.queue.push([method, args]);
-    this.isEnded ||= method === 'end';
-    park(this.res, this.isEnded);
+  private enqueue(...call: Call): unknown {
+    const [method] = call;
+    this.queue.push(call);
+    park(this.res, method === 'end');
     return method === 'write' ? false : this.res;
   }
 
-  private replay(wasSent: boolean): void {
-    const calls = this.queue.splice(0);
-    let flowing: unknown;
-    this.state = wasSent ? 'sent' : 'open';
-    this.isEnded = false;
-    for (const [method, args] of calls) {
-      const result =
-        this.state === 'open'
-          ? this.send(method, args)
-          : method === 'end' && !this.isEnded
-            ? this.finish(args)
-            : this.call(method, args);
-      flowing = method === 'write' ? result : flowing;
+  private replay(): void {
+    let isFlowing = false;
+    for (const [method, args] of this.queue.splice(0)) {
+      const result = this.pass(method, args);
+      isFlowing = method === 'write' ? result === true : isFlowing;
     }
-    if (flowing === true && !this.res.writableEnded) {
+    if (isFlowing && !this.res.writableEnded) {
       // write() said "wait for drain", and nothing is there to drain.
       this.res.emit('drain');
     }
@@ -215,6 +170,10 @@ export class ResponseHook {
 
   private call(method: Method, args: unknown[]): unknown {
     return this.originals[method].apply(this.res, args);
+  }
+
+  private statusOf(method: Method, args: unknown[]): number {
+    return method === 'writeHead' ? (args[0] as number) : this.res.statusCode;
   }
 }
 
@@ -225,21 +184,15 @@ function takeOverHeaders(res: ServerResponse, args: unknown[]): unknown[] {
     return args;
   }
   if (Array.isArray(headers)) {
-    const pairs = Array.isArray(headers[0]) ? (headers as [string, string][]) : toPairs(headers);
+    const pairs: [string, string][] = Array.isArray(headers[0])
+      ? headers
+      : headers.flatMap((name, index) => (index % 2 === 0 ? [[name, headers[index + 1]]] : []));
     pairs.forEach(([name]) => res.removeHeader(name));
     pairs.forEach(([name, value]) => res.appendHeader(name, value));
   } else {
     for (const [name, value] of Object.entries(headers)) {
-      res.setHeader(name, value as string);
+      res.setHeader(name, value);
     }
   }
   return args.slice(0, -1);
-}
-
-function toPairs(flat: string[]): [string, string][] {
-  const pairs: [string, string][] = [];
-  for (let index = 0; index + 1 < flat.length; index += 2) {
-    pairs.push([flat[index]!, flat[index + 1]!]);
-  }
-  return pairs;
 }
