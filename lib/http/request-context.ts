@@ -17,7 +17,7 @@ import { answerFailure } from './failure-answer.js';
 import { isBodyAwaited, isEventStream, isPreflight, isSecure, type RequestSource } from './request-traits.js';
 import { ResponseHook, type ResponseHandlers } from './response-hook.js';
 import { writeSessionHeaders } from './session-headers.js';
-import type { SentCookie, SessionCookie } from './session-cookie.js';
+import type { SessionCookie } from './session-cookie.js';
 
 /** Sessions that another package began, and that are to go on here. */
 export interface FormerSessions {
@@ -44,7 +44,6 @@ export class RequestContext implements SessionContext, ResponseHandlers {
   private entering: Promise<void> | undefined;
   /** What the route's handler returned: over when it no longer runs. */
   private running: unknown;
-  private sent: SentCookie | null | undefined;
   private isMoving = false;
   private loading: Promise<void> | undefined;
   private failure: unknown;
@@ -201,11 +200,8 @@ export class RequestContext implements SessionContext, ResponseHandlers {
     }
     if (open && !this.isSkipped) {
       open.isSent = true;
-      writeSessionHeaders(res, req, statusCode, open, cookie, {
-        sent: this.sent,
-        isSecure: isSecure(this.req, this.source),
-        alsoClear: this.isMoving ? this.former!.clearCookie() : undefined,
-      });
+      const alsoClear = this.isMoving ? [this.former!.clearCookie()] : [];
+      writeSessionHeaders(res, req, statusCode, open, cookie, isSecure(req, this.source), alsoClear);
     }
   }
 
@@ -249,12 +245,12 @@ export class RequestContext implements SessionContext, ResponseHandlers {
 
   private openSession(): OpenSession {
     const { runtime, req, res } = this;
-    const sent = (this.sent = this.cookie.read(req.headers));
-    const move = sent === undefined ? this.former?.find(req.headers) : undefined;
+    const sent = this.cookie.read(req.headers);
+    const move = sent ? undefined : this.former?.find(req.headers);
     this.isMoving = move !== undefined;
     const identify: Identify | undefined =
-      move ?? (sent && sent.others.length > 0 ? () => runtime.pickAlive([sent, ...sent.others]) : undefined);
-    const open = new OpenSession(runtime, sent, identify);
+      move ?? (sent && sent.length > 1 ? () => runtime.pickAlive(sent) : undefined);
+    const open = new OpenSession(runtime, sent && (sent[0] ?? null), identify);
     open.locking = this.locking ?? open.locking;
     this.hook = new ResponseHook(res, this);
     if (res.destroyed) {
