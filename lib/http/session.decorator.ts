@@ -25,9 +25,7 @@ export interface Session extends SessionObject {}
 const SessionParam = createParamDecorator(
   (what: SessionKey | SessionParamOptions | undefined, context: ExecutionContext): Promise<unknown> => {
     const request = requireContext(requestOf(context));
-    return typeof what === 'string'
-      ? request.use().then(session => session.get(what))
-      : request.use({ readOnly: what?.readOnly ?? false });
+    return typeof what === 'string' ? request.use().then(session => session.get(what)) : request.use(what);
   },
 );
 
