@@ -3,7 +3,7 @@ import { MetadataScanner, type ModulesContainer } from '@nestjs/core';
 import { findContext } from '../http/find-context.js';
 import { GUARDS_METADATA, requestOf, ROUTE_ARGS_METADATA } from '../http/nest-internals.js';
 import { sessionRouteGuard } from '../http/session-route.guard.js';
-import { viewOf } from './request-session.js';
+import { viewOf } from './express-session.js';
 
 /** How Nest marks a parameter with its own `@Session()`: `<number>:<index>`. */
 const SESSION_MARK = markOfNestSession();
@@ -24,12 +24,14 @@ const loadForParam: CanActivate = {
 /** Gives the handlers with `@nestjs/common`'s `@Session()` a guard that loads it. Called before routes are made. */
 export function loadForNestSession(modules: ModulesContainer): void {
   const scanner = new MetadataScanner();
-  const controllers = [...modules.values()].flatMap(module => [...module.controllers.values()]);
-  for (const metatype of controllers.map(controller => controller.metatype as Type)) {
-    for (const name of scanner.getAllMethodNames(metatype.prototype)) {
-      const marks = Object.keys(Reflect.getMetadata(ROUTE_ARGS_METADATA, metatype, name) ?? {});
-      if (marks.some(mark => mark.startsWith(SESSION_MARK))) {
-        addGuard(metatype.prototype[name]);
+  for (const { controllers } of modules.values()) {
+    for (const { metatype } of controllers.values()) {
+      const { prototype } = metatype as Type;
+      for (const name of scanner.getAllMethodNames(prototype)) {
+        const marks = Object.keys(Reflect.getMetadata(ROUTE_ARGS_METADATA, metatype!, name) ?? {});
+        if (marks.some(mark => mark.startsWith(SESSION_MARK))) {
+          addGuard(prototype[name]);
+        }
       }
     }
   }
