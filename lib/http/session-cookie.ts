@@ -35,7 +35,7 @@ type Place = Pick<SetCookie, 'path' | 'domain'>;
 export class SessionCookie extends SessionIdReader {
   // Not even util.inspect sees these: the options hold the secrets.
   readonly #options: ResolvedSessionOptions;
-  /** By id; of those that came, only ones that were signed rightly. To sign takes a tenth of a session's own cost. */
+  /** By id; of signed ones that came, only those that are right. To sign takes a tenth of a session's own cost. */
   readonly #bindings: LRUCache<string, Binding>;
   /** Finds the cookies of the name, in time that is in proportion to the header's length. */
   readonly #pair: RegExp;
