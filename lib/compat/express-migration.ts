@@ -31,10 +31,10 @@ export class ExpressMigration implements FormerSessions {
     this.name = options.name ?? 'connect.sid';
   }
 
-  find(headers: IncomingHttpHeaders): (() => Promise<SentId>) | undefined {
-    const value = headers.cookie?.includes(this.name) ? parseCookie(headers.cookie)[this.name] : undefined;
-    const sid = value?.startsWith('s:') ? cookieParser.signedCookie(value, this.secrets) : false;
-    if (typeof sid !== 'string' || sid === '') {
+  find({ cookie = '' }: IncomingHttpHeaders): (() => Promise<SentId>) | undefined {
+    const value = cookie.includes(this.name) ? parseCookie(cookie)[this.name] : undefined;
+    const sid = value?.startsWith('s:') && cookieParser.signedCookie(value, this.secrets);
+    if (!sid) {
       return undefined;
     }
     const id = createHmac('sha256', this.secrets.at(-1)!).update(`nest-sessions:${sid}`).digest('base64url');
@@ -53,50 +53,35 @@ export class ExpressMigration implements FormerSessions {
 
   private async move(sid: string, key: string): Promise<void> {
     const { backend } = this.runtime;
-    const former = await backend.guard('migrate', key, this.store.get(sid));
+    const look = () => backend.guard('migrate', key, this.store.get(sid));
+    const former = await look();
     if (!former) {
       return; // it has ended, or moved
     }
     if (await backend.create(key, this.toWrite(former))) {
       // Whoever moved it meanwhile made the record first, and may have ended it since: then it is not to come back.
-      if (!(await this.isLeft(sid, key))) {
+      if (!(await look())) {
         await backend.delete(key);
         return;
       }
-    } else if (await this.waitUntilRemoved(sid, key)) {
-      return;
+    } else {
+      // It is left to the one that made the record to remove the old session. Removed by another before its maker's
+      // second look, the record would be taken back; left for good, where its maker died, it could revive after a log-out.
+      for (let tries = 0; tries < 100; tries++) {
+        if (!(await look())) {
+          return;
+        }
+        await sleep(10);
+      }
     }
     await backend.guard('migrate', key, this.store.destroy(sid));
   }
 
-  private async isLeft(sid: string, key: string): Promise<boolean> {
-    return (await this.runtime.backend.guard('migrate', key, this.store.get(sid))) !== undefined;
-  }
-
-  /**
-   * Leaves it to the one that made the record to remove the old session. Removed by another before its maker's second
-   * look, the record would be taken back; left for good, where its maker died, it could revive after a log-out.
-   * @returns false if it is still there after a hundred looks
-   */
-  private async waitUntilRemoved(sid: string, key: string): Promise<boolean> {
-    for (let tries = 0; tries < 100; tries++) {
-      if (!(await this.isLeft(sid, key))) {
-        return true;
-      }
-      await sleep(10);
-    }
-    return false;
-  }
-
-  private toWrite({ cookie, ...data }: ExpressStoredSession) {
+  private toWrite({ cookie: { originalMaxAge }, ...data }: ExpressStoredSession) {
     const { serializer, timeout: defaultTimeout } = this.runtime.options;
-    const { originalMaxAge } = cookie;
     // To the second: express-session may note a millisecond less than it was told, as a clock goes on meanwhile.
-    const minutes =
-      typeof originalMaxAge === 'number' && originalMaxAge > 0
-        ? Math.ceil(originalMaxAge / 1000) / 60
-        : undefined;
-    const timeout = minutes === defaultTimeout ? undefined : minutes;
+    const minutes = typeof originalMaxAge === 'number' ? Math.ceil(originalMaxAge / 1000) / 60 : 0;
+    const timeout = minutes > 0 && minutes !== defaultTimeout ? minutes : undefined;
     return { data: serializer.stringify(data), timeout, ttl: this.runtime.timeToLive(timeout, Date.now()) };
   }
 }

@@ -1,40 +1,23 @@
 import type { ResolvedSessionOptions } from '../options/session-options.js';
-import type { OpenSession } from '../session/open-session.js';
+import type { Session } from '../session/session.js';
 
 /** What the options say for all sessions. */
-const ATTRIBUTES = [
-  'path',
-  'domain',
-  'secure',
-  'httpOnly',
-  'sameSite',
-  'partitioned',
-  'priority',
-] as const satisfies (keyof ResolvedSessionOptions)[];
+const ATTRIBUTES = ['path', 'domain', 'secure', 'httpOnly', 'sameSite', 'partitioned', 'priority'] as const;
 
 type Attributes = Pick<ResolvedSessionOptions, (typeof ATTRIBUTES)[number]>;
+/** What the cookie asks of the session. */
+export type SessionAges = Pick<Session, 'timeout' | 'expiresAt'>;
 
-export interface ExpressSessionCookieData extends Attributes {
-  /** Milliseconds; null: until the browser closes. */
-  originalMaxAge: number | null;
-  expires: Date | null;
-}
+// oxlint-disable-next-line typescript/no-unsafe-declaration-merging -- the class defines them, by their names
+export interface ExpressSessionCookie extends Readonly<Attributes> {}
 
 /** `req.session.cookie`. Its age is the session's own `timeout`; all else is the module's options. */
-export class ExpressSessionCookie implements Readonly<Attributes> {
-  declare readonly path: Attributes['path'];
-  declare readonly domain: Attributes['domain'];
-  declare readonly secure: Attributes['secure'];
-  declare readonly httpOnly: Attributes['httpOnly'];
-  declare readonly sameSite: Attributes['sameSite'];
-  declare readonly partitioned: Attributes['partitioned'];
-  declare readonly priority: Attributes['priority'];
-
+// oxlint-disable-next-line typescript/no-unsafe-declaration-merging
+export class ExpressSessionCookie {
   readonly #options: ResolvedSessionOptions;
-  readonly #open: () => OpenSession;
+  readonly #session: () => SessionAges;
   /** When it expires, since that was changed or restarted in this request. */
   #movedTo: Date | undefined;
-  #past: ExpressSessionCookieData | undefined;
 
   static {
     for (const name of ATTRIBUTES) {
@@ -53,18 +36,15 @@ export class ExpressSessionCookie implements Readonly<Attributes> {
     }
   }
 
-  /** @param open the session, or throws if it is not loaded */
-  constructor(options: ResolvedSessionOptions, open: () => OpenSession) {
+  /** @param session the session, or throws if it is not loaded */
+  constructor(options: ResolvedSessionOptions, session: () => SessionAges) {
     this.#options = options;
-    this.#open = open;
+    this.#session = session;
   }
 
   /** Milliseconds that the session lives without being used; null: the cookie ends with the browser. */
   get originalMaxAge(): number | null {
-    if (this.#past) {
-      return this.#past.originalMaxAge;
-    }
-    const { timeout } = this.#open().session;
+    const { timeout } = this.#session();
     return this.#options.persistent ? timeout * 60_000 : null;
   }
 
@@ -93,44 +73,36 @@ export class ExpressSessionCookie implements Readonly<Attributes> {
         `req.session.cookie.maxAge must be milliseconds above 0, not ${ms}; to end the session, use req.session.destroy()`,
       );
     }
-    this.#open().session.timeout = ms / 60_000;
+    this.#session().timeout = ms / 60_000;
     this.restart();
   }
 
   /** As `maxAge`, as a date. */
   get expires(): Date | null {
-    if (this.#past) {
-      return this.#past.expires;
-    }
-    const { expiresAt } = this.#open();
-    return this.#options.persistent ? (this.#movedTo ?? new Date(expiresAt)) : null;
+    const { expiresAt } = this.#session();
+    return this.#options.persistent ? (this.#movedTo ?? expiresAt) : null;
   }
 
   set expires(date: Date | null) {
     this.maxAge = date instanceof Date ? date.getTime() - Date.now() : null;
   }
 
-  toJSON(): ExpressSessionCookieData {
+  toJSON() {
     const { originalMaxAge, expires } = this;
-    const attributes = Object.fromEntries(ATTRIBUTES.map(name => [name, this.#options[name]]));
-    return { originalMaxAge, expires, ...(attributes as unknown as Attributes) };
+    const attributes = ATTRIBUTES.map(name => [name, this[name]]);
+    return { originalMaxAge, expires, ...(Object.fromEntries(attributes) as Attributes) };
   }
 
   /** As at the end of the request, when the session is touched. */
   restart(): void {
-    this.#movedTo = new Date(Date.now() + this.#open().session.timeout * 60_000);
+    this.#movedTo = new Date(Date.now() + this.#session().timeout * 60_000);
   }
 
   /** Takes the age from another session's cookie: who copies all properties of a session means that. */
   adopt(cookie: unknown): void {
-    const { originalMaxAge } = (cookie ?? {}) as Partial<ExpressSessionCookieData>;
+    const { originalMaxAge } = (cookie ?? {}) as Partial<ExpressSessionCookie>;
     if (typeof originalMaxAge === 'number' && originalMaxAge !== this.originalMaxAge) {
       this.maxAge = originalMaxAge;
     }
-  }
-
-  /** The session has ended, and this is what its cookie was. */
-  end(past: ExpressSessionCookieData): void {
-    this.#past = past;
   }
 }

@@ -1,13 +1,13 @@
 import { Logger } from '@nestjs/common';
 import { inspect } from 'node:util';
 import { SessionDestroyedException, SessionNotLoadedException } from '../exceptions/session.exception.js';
-import type { ResolvedSessionOptions } from '../options/session-options.js';
+import type { RequestContext } from '../http/request-context.js';
 import { setValue } from '../session/live-values.js';
 import type { Values } from '../session/session-codec.js';
 import { ObservedPromise } from '../session/observed-promise.js';
 import type { OpenSession } from '../session/open-session.js';
 import type { SessionValues } from '../session/session-data.js';
-import { ExpressSessionCookie } from './express-session-cookie.js';
+import { ExpressSessionCookie, type SessionAges } from './express-session-cookie.js';
 
 /** Called once it is done, with what went wrong, if anything did. */
 export type ExpressSessionCallback = (error?: unknown) => void;
@@ -38,78 +38,129 @@ export type ExpressSession = Partial<SessionValues> & {
   resetMaxAge(): ExpressSession;
 };
 
-/** The request that a view belongs to. */
-export interface ExpressSessionSource {
-  readonly options: ResolvedSessionOptions;
-  /** The session, loaded to be worked with; undefined before. */
-  readonly usable: OpenSession | undefined;
-  /** The session, to be loaded. @throws why there is none */
-  prepare(): OpenSession;
-  /** Why the session could not be loaded ahead, if it could not. */
-  readonly aheadFailure: unknown;
-  /** What `req.session` is from now on. */
-  replaceView(next: 'fresh' | 'none'): void;
+/** What a view shows once its session has ended: passport copies from it. */
+interface Past extends SessionAges {
+  readonly id: string;
+  readonly values: Values;
 }
 
-/** What a view shows once its session has ended. */
-interface Past {
-  id: string;
-  values: Values;
-}
+const HANDLER = Symbol('ExpressSessionHandler');
 
 const logger = new Logger('Sessions');
 
-type Member = (...args: any[]) => unknown;
+/** Each request's `req.session`; null once it was destroyed. */
+const views = new WeakMap<RequestContext, ExpressSession | null>();
+
+/** `req.session`; undefined on a route without a session, and once `req.session.destroy()` was called. */
+export function viewOf(context: RequestContext): ExpressSession | undefined {
+  if (context.isSkipped) {
+    return undefined;
+  }
+  let view = views.get(context);
+  if (view === undefined) {
+    const handler = new ExpressSessionHandler(context);
+    view = new Proxy(new ExpressSessionMembers(handler), handler) as unknown as ExpressSession;
+    views.set(context, view);
+  }
+  return view ?? undefined;
+}
+
+/** What a view has besides data. On a prototype, where express-session has its methods, and packages look for them. */
+class ExpressSessionMembers {
+  private readonly [HANDLER]: ExpressSessionHandler;
+
+  static {
+    Reflect.deleteProperty(this.prototype, 'constructor'); // may be data
+  }
+
+  constructor(handler: ExpressSessionHandler) {
+    this[HANDLER] = handler;
+  }
+
+  get id(): string {
+    return this[HANDLER].id;
+  }
+
+  get cookie(): ExpressSessionCookie {
+    return this[HANDLER].cookie;
+  }
+
+  save(callback?: unknown) {
+    return this[HANDLER].run(callback, open => open.saveNow());
+  }
+
+  reload(callback?: unknown) {
+    return this[HANDLER].run(callback, open => open.reloadNow());
+  }
+
+  regenerate(first?: unknown, second?: unknown) {
+    const [keys, callback] = typeof first === 'function' ? [undefined, first] : [first, second];
+    return this[HANDLER].run(callback, open => this[HANDLER].end(open, Array.isArray(keys) ? keys : []));
+  }
+
+  destroy(callback?: unknown) {
+    return this[HANDLER].run(callback, open => this[HANDLER].end(open));
+  }
+
+  touch() {
+    this.cookie.restart();
+    return this;
+  }
+
+  resetMaxAge() {
+    return this.touch();
+  }
+
+  [inspect.custom]() {
+    const handler = this[HANDLER];
+    return handler.isLoaded
+      ? { cookie: handler.cookie.toJSON(), ...handler.values('*') }
+      : 'req.session, not loaded';
+  }
+}
+
+const isMember = (name: string): boolean => Object.hasOwn(ExpressSessionMembers.prototype, name);
 
 /** Names that are asked for by who does not mean session data: promises, JSON, `hasOwnProperty`. */
 const isOrdinary = (name: string): boolean =>
   name === 'then' || name === 'toJSON' || name in Object.prototype;
 
-/** Makes a request's `req.session`. */
-export function createExpressSession(source: ExpressSessionSource): ExpressSession {
-  const handler = new ExpressSessionHandler(source);
-  // On a prototype, where express-session has them, and packages look for them.
-  const prototype = { ...handler.members, [inspect.custom]: () => handler.inspect() };
-  for (const name of Reflect.ownKeys(prototype)) {
-    Object.defineProperty(prototype, name, { enumerable: false });
-  }
-  handler.view = new Proxy(Object.create(prototype), handler) as unknown as ExpressSession;
-  return handler.view;
-}
-
-class ExpressSessionHandler implements ProxyHandler<object> {
-  view!: ExpressSession;
-  private readonly cookie: ExpressSessionCookie;
+class ExpressSessionHandler implements ProxyHandler<ExpressSessionMembers> {
+  readonly cookie: ExpressSessionCookie;
   private past: Past | undefined;
   private hasWarned = false;
-  readonly members: Record<string, Member> = {
-    save: callback => this.run(callback, open => open.saveNow()),
-    reload: callback => this.run(callback, open => open.reloadNow()),
-    regenerate: (first, second) => {
-      const [keys, callback] = typeof first === 'function' ? [undefined, first] : [first, second];
-      return this.run(callback, open => this.end(open, 'fresh', Array.isArray(keys) ? keys : []));
-    },
-    destroy: callback => this.run(callback, open => this.end(open, 'none')),
-    touch: () => this.touch(),
-    resetMaxAge: () => this.touch(),
-  };
 
-  constructor(private readonly source: ExpressSessionSource) {
-    this.cookie = new ExpressSessionCookie(source.options, () => this.loaded('cookie'));
+  constructor(private readonly context: RequestContext) {
+    const ages = () => this.past ?? this.loaded('cookie').session;
+    this.cookie = new ExpressSessionCookie(context.runtime.options, ages);
+  }
+
+  get id(): string {
+    return (this.past ?? this.loaded('id')).id;
+  }
+
+  get isLoaded(): boolean {
+    return this.past !== undefined || this.context.usable !== undefined;
+  }
+
+  /** The data. To be changed once the answer has ended, it is a copy. */
+  values(name: string, toWrite = false): Values {
+    if (this.past) {
+      return this.past.values;
+    }
+    const open = this.loaded(name);
+    if (open.state !== 'answered') {
+      return open.useValues(toWrite);
+    }
+    if (toWrite && !this.hasWarned) {
+      this.hasWarned = true;
+      logger.warn(`req.session.${name} was changed after the answer had been sent: the change is not stored`);
+    }
+    return toWrite ? { ...open.values.live } : open.values.live;
   }
 
   get(target: object, name: string | symbol): unknown {
-    if (typeof name === 'symbol') {
-      return Reflect.get(target, name);
-    }
-    if (name === 'cookie') {
-      return this.cookie;
-    }
-    if (name === 'id') {
-      return this.past ? this.past.id : this.loaded(name).id;
-    }
-    const isUnloaded = !this.past && !this.source.usable;
-    if (this.isMember(name) || (isUnloaded && isOrdinary(name))) {
+    if (typeof name === 'symbol' || isMember(name) || (isOrdinary(name) && !this.isLoaded)) {
       return Reflect.get(target, name);
     }
     const values = this.values(name);
@@ -122,48 +173,35 @@ class ExpressSessionHandler implements ProxyHandler<object> {
     }
     if (name === 'cookie') {
       this.cookie.adopt(value);
-    } else if (this.isMember(name)) {
-      if (typeof value !== 'function') {
-        throw new TypeError(`req.session.${name} is a method; keep the value under another name`);
-      }
-      Object.defineProperty(target, name, { value, writable: true, configurable: true });
     } else if (name === 'id') {
       throw new TypeError(
         'req.session.id is made by the server; for a new one, use req.session.regenerate()',
       );
-    } else if (this.past) {
-      this.past.values[name] = value;
+    } else if (!isMember(name)) {
+      setValue(this.values(name, true), name, value);
+    } else if (typeof value === 'function') {
+      return Reflect.set(target, name, value);
     } else {
-      this.write(name, values => setValue(values, name, value));
+      throw new TypeError(`req.session.${name} is a method; keep the value under another name`);
     }
     return true;
   }
 
   has(target: object, name: string | symbol): boolean {
-    return (
-      Reflect.has(target, name) ||
-      name === 'cookie' ||
-      name === 'id' ||
-      (typeof name === 'string' && Object.hasOwn(this.values(name), name))
-    );
+    return Reflect.has(target, name) || this.hasValue(name);
   }
 
   deleteProperty(_target: object, name: string | symbol): boolean {
-    if (typeof name === 'string') {
-      this.write(name, values => delete values[name]);
-    }
-    return true;
+    return typeof name === 'symbol' || Reflect.deleteProperty(this.values(name, true), name);
   }
 
   /** As with express-session, the data and the cookie are there to be enumerated, and nothing else. */
   ownKeys(): string[] {
-    const hidden = (name: string) => name === 'cookie' || name === 'id' || this.isMember(name);
-    return ['cookie', ...Object.keys(this.values('*')).filter(name => !hidden(name))];
+    return ['cookie', ...Object.keys(this.values('*')).filter(name => !isMember(name))];
   }
 
   getOwnPropertyDescriptor(target: object, name: string | symbol): PropertyDescriptor | undefined {
-    const isOwn = typeof name === 'string' && (name === 'cookie' || Object.hasOwn(this.values(name), name));
-    return isOwn
+    return name === 'cookie' || this.hasValue(name)
       ? { value: this.get(target, name), writable: true, enumerable: true, configurable: true }
       : undefined;
   }
@@ -172,79 +210,26 @@ class ExpressSessionHandler implements ProxyHandler<object> {
     return get === undefined && this.set(target, name, value);
   }
 
-  inspect(): unknown {
-    return this.past || this.source.usable
-      ? { cookie: this.cookie.toJSON(), ...this.values('*') }
-      : 'req.session, not loaded';
-  }
-
-  private isMember(name: string): boolean {
-    return Object.hasOwn(this.members, name);
-  }
-
-  private values(name: string): Values {
-    if (this.past) {
-      return this.past.values;
-    }
-    const open = this.loaded(name);
-    return open.state === 'answered' ? open.values.live : open.useValues();
-  }
-
-  private write(name: string, change: (values: Values) => void): void {
-    if (this.past) {
-      change(this.past.values);
-    } else if (this.loaded(name).state !== 'answered') {
-      change(this.loaded(name).useValues(true));
-    } else if (!this.hasWarned) {
-      this.hasWarned = true;
-      logger.warn(`req.session.${name} was changed after the answer had been sent: the change is not stored`);
-    }
-  }
-
-  private loaded(name: string): OpenSession {
-    const { usable, aheadFailure } = this.source;
-    if (aheadFailure) {
-      throw aheadFailure;
-    }
-    if (!usable) {
-      throw new SessionNotLoadedException(name);
-    }
-    return usable;
-  }
-
-  /** What is held of this view goes on showing what the session was: passport copies from it. */
-  private async end(open: OpenSession, next: 'fresh' | 'none', keys: string[] = []): Promise<void> {
-    const past: Past = { id: open.id, values: { ...open.values.live } };
-    const cookie = this.cookie.toJSON();
-    await open.destroyNow(next === 'fresh');
+  /** @param keys of the data that a new session begins with; undefined: there is none */
+  async end(open: OpenSession, keys?: string[]): Promise<void> {
+    const { timeout, expiresAt } = open.session;
+    const past = { id: open.id, values: { ...open.values.live }, timeout, expiresAt };
+    await open.destroyNow(keys !== undefined);
     this.past = past;
-    this.cookie.end(cookie);
-    this.source.replaceView(next);
+    if (!keys) {
+      views.set(this.context, null);
+      return;
+    }
+    views.delete(this.context);
     for (const key of keys.filter(name => Object.hasOwn(past.values, name))) {
       setValue(open.useValues(true), key, past.values[key]);
     }
   }
 
-  private touch(): ExpressSession {
-    this.cookie.restart();
-    return this.view;
-  }
-
-  private run(callback: unknown, operation: (open: OpenSession) => Promise<void>): Promise<void> {
-    const work = this.call(operation);
-    if (typeof callback === 'function') {
-      // Not in the promise's own turn: what a callback throws is an uncaught exception, not a rejection.
-      work.then(
-        () => process.nextTick(callback as ExpressSessionCallback),
-        error => process.nextTick(callback as ExpressSessionCallback, error),
-      );
-    }
-    return work;
-  }
-
-  private call(operation: (open: OpenSession) => Promise<void>): Promise<void> {
+  run(callback: unknown, operation: (open: OpenSession) => Promise<void>): Promise<void> {
+    let work: Promise<void>;
     try {
-      return this.source.prepare().call(async open => {
+      work = this.context.prepare().call(async open => {
         await open.loadNow();
         if (this.past) {
           throw new SessionDestroyedException();
@@ -252,7 +237,30 @@ class ExpressSessionHandler implements ProxyHandler<object> {
         await operation(open);
       });
     } catch (error) {
-      return ObservedPromise.of(Promise.reject(error));
+      work = ObservedPromise.of(Promise.reject(error));
     }
+    if (typeof callback === 'function') {
+      // Not in the promise's own turn: what a callback throws is an uncaught exception, not a rejection.
+      work.then(
+        () => process.nextTick(callback),
+        error => process.nextTick(callback, error),
+      );
+    }
+    return work;
+  }
+
+  private hasValue(name: string | symbol): boolean {
+    return typeof name === 'string' && Object.hasOwn(this.values(name), name);
+  }
+
+  private loaded(name: string): OpenSession {
+    const { usable, aheadFailure } = this.context;
+    if (aheadFailure) {
+      throw aheadFailure;
+    }
+    if (!usable) {
+      throw new SessionNotLoadedException(name);
+    }
+    return usable;
   }
 }

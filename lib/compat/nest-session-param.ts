@@ -1,9 +1,9 @@
 import { Session as NestSession, type CanActivate, type Type } from '@nestjs/common';
 import { MetadataScanner, type ModulesContainer } from '@nestjs/core';
-import { GUARDS_METADATA, requestOf, ROUTE_ARGS_METADATA } from '../http/nest-internals.js';
 import { findContext } from '../http/find-context.js';
-import { SessionRouteGuard } from '../http/session-route.guard.js';
-import { viewOf } from './request-session.js';
+import { GUARDS_METADATA, requestOf, ROUTE_ARGS_METADATA } from '../http/nest-internals.js';
+import { sessionRouteGuard } from '../http/session-route.guard.js';
+import { viewOf } from './express-session.js';
 
 /** How Nest marks a parameter with its own `@Session()`: `<number>:<index>`. */
 const SESSION_MARK = markOfNestSession();
@@ -14,7 +14,7 @@ const loadForParam: CanActivate = {
     const request = requestOf(context) as { session?: unknown };
     const session = findContext(request);
     // Another package's req.session is its own affair.
-    if (session && request.session !== undefined && request.session === viewOf(session)) {
+    if (session && request.session && request.session === viewOf(session)) {
       await session.use();
     }
     return true;
@@ -28,7 +28,8 @@ export function loadForNestSession(modules: ModulesContainer): void {
     for (const { metatype } of controllers.values()) {
       const { prototype } = metatype as Type;
       for (const name of scanner.getAllMethodNames(prototype)) {
-        if (takesNestSession(metatype as Type, name)) {
+        const marks = Object.keys(Reflect.getMetadata(ROUTE_ARGS_METADATA, metatype!, name) ?? {});
+        if (marks.some(mark => mark.startsWith(SESSION_MARK))) {
           addGuard(prototype[name]);
         }
       }
@@ -36,16 +37,11 @@ export function loadForNestSession(modules: ModulesContainer): void {
   }
 }
 
-function takesNestSession(controller: Type, handler: string): boolean {
-  const params: object = Reflect.getMetadata(ROUTE_ARGS_METADATA, controller, handler) ?? {};
-  return Object.keys(params).some(mark => mark.startsWith(SESSION_MARK));
-}
-
 /** Ahead of the handler's other guards, but for the one that says how it locks. */
 function addGuard(handler: object): void {
   const guards: unknown[] = Reflect.getMetadata(GUARDS_METADATA, handler) ?? [];
   if (!guards.includes(loadForParam)) {
-    const at = guards.indexOf(SessionRouteGuard) + 1;
+    const at = guards.indexOf(sessionRouteGuard) + 1;
     Reflect.defineMetadata(GUARDS_METADATA, guards.toSpliced(at, 0, loadForParam), handler);
   }
 }
@@ -54,5 +50,5 @@ function markOfNestSession(): string {
   class Probe {}
   NestSession()(Probe.prototype, 'handler', 0);
   const [mark] = Object.keys(Reflect.getMetadata(ROUTE_ARGS_METADATA, Probe, 'handler'));
-  return mark!.slice(0, mark!.indexOf(':') + 1);
+  return mark!.replace(/0$/, '');
 }

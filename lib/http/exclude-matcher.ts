@@ -1,15 +1,10 @@
 import { RequestMethod } from '@nestjs/common';
+import type { IncomingMessage } from 'node:http';
 import { pathToRegexp } from 'path-to-regexp';
 import type { SessionExclude } from '../options/session-options.js';
 
-/** What is asked of a raw request. */
-interface RequestLine {
-  method?: string | undefined;
-  /** The path as the application sees it: without the path that an outer Express mounts it at. */
-  url?: string | undefined;
-  /** The path as the client sent it, if someone has changed `url`. */
-  originalUrl?: string | undefined;
-}
+/** What is asked of a raw request; `originalUrl` is the path as the client sent it, if someone has changed `url`. */
+type RequestLine = Partial<Pick<IncomingMessage, 'method' | 'url'>> & { originalUrl?: string | undefined };
 
 /**
  * Tells whether a request's route is one without a session. A path may be written as the application sees it, or as
@@ -21,30 +16,18 @@ export function excludeMatcher(exclude: readonly SessionExclude[]): (request: Re
   }
   const routes = exclude.map(entry => {
     const { path, method = RequestMethod.ALL } = typeof entry === 'string' ? { path: entry } : entry;
-    return {
-      methods: methodsOf(method),
-      regexp: pathToRegexp(path.startsWith('/') ? path : `/${path}`).regexp,
-    };
+    const { regexp } = pathToRegexp(path.startsWith('/') ? path : `/${path}`);
+    return { method: RequestMethod[method], regexp };
   });
-  const isExcluded = (method: string, path: string) =>
-    routes.some(({ methods, regexp }) => (!methods || methods.includes(method)) && regexp.test(path));
-  return ({ method = 'GET', url = '/', originalUrl = url }) =>
-    isExcluded(method, pathOf(url)) || (originalUrl !== url && isExcluded(method, pathOf(originalUrl)));
+  return ({ method = 'GET', url = '/', originalUrl = url }) => {
+    // Both frameworks answer HEAD by the handler of GET.
+    const methods = method === 'HEAD' ? ['ALL', 'HEAD', 'GET'] : ['ALL', method];
+    return routes.some(
+      route =>
+        methods.includes(route.method) &&
+        (route.regexp.test(pathOf(url)) || route.regexp.test(pathOf(originalUrl))),
+    );
+  };
 }
 
-/** @returns undefined for all */
-function methodsOf(method: RequestMethod): string[] | undefined {
-  switch (method) {
-    case RequestMethod.ALL:
-      return undefined;
-    case RequestMethod.GET:
-      return ['GET', 'HEAD']; // both frameworks answer HEAD by the handler of GET
-    default:
-      return [RequestMethod[method]];
-  }
-}
-
-function pathOf(url: string): string {
-  const end = url.search(/[?#]/);
-  return end < 0 ? url : url.slice(0, end);
-}
+const pathOf = (url: string): string => /^[^?#]*/.exec(url)![0];

@@ -12,7 +12,9 @@ import { attachContext } from './find-context.js';
 import { addRetryAfter } from './reply-hook.js';
 import { ResponseHook } from './response-hook.js';
 import { writeSessionHeaders } from './session-headers.js';
-import type { SentCookie, SessionCookie } from './session-cookie.js';
+import type { SessionCookie } from './session-cookie.js';
+
+const NO_COOKIES: readonly string[] = Object.freeze([]);
 
 /** Sessions that another package began, and that are to go on here. */
 export interface FormerSessions {
@@ -39,9 +41,8 @@ export class RequestContext implements SessionContext {
   /** What the route's handler returned: over when it no longer runs. */
   private running: unknown;
   private loading: Promise<void> | undefined;
-  private sent: SentCookie | null | undefined;
-  /** The `Set-Cookie` that makes the client forget the id of a session that was moved here. */
-  private alsoClear: string | undefined;
+  /** The `Set-Cookie` that makes the client forget the id of a session that was moved here; none for others. */
+  private alsoClear: readonly string[] = NO_COOKIES;
 
   constructor(
     readonly runtime: SessionRuntime,
@@ -172,14 +173,14 @@ export class RequestContext implements SessionContext {
 
   /** As the headers go out: the last moment to set some. */
   onHeaders(statusCode: number): void {
-    const { cookie, req, res, sent, isSecure, alsoClear } = this;
+    const { cookie, req, res, isSecure, alsoClear } = this;
     const open = this.open!;
     if (statusCode === 503) {
       addRetryAfter(res, (open.lastFailure as { retryAfter?: number } | undefined)?.retryAfter);
     }
     if (!this.isSkipped) {
       open.isSent = true;
-      writeSessionHeaders(res, req, statusCode, open, cookie, { sent, isSecure, alsoClear });
+      writeSessionHeaders(res, req, statusCode, open, cookie, isSecure, alsoClear);
     }
   }
 
@@ -227,11 +228,11 @@ export class RequestContext implements SessionContext {
 
   private openSession(): OpenSession {
     const { runtime, former, req, res } = this;
-    const sent = (this.sent = this.cookie.read(req.headers));
-    const move = sent === undefined ? former?.find(req.headers) : undefined;
-    this.alsoClear = move && former!.clearCookie();
-    const pick = sent && sent.others.length > 0 ? () => runtime.pickAlive([sent, ...sent.others]) : undefined;
-    const open = new OpenSession(runtime, sent, move ?? pick);
+    const sent = this.cookie.read(req.headers);
+    const move = sent ? undefined : former?.find(req.headers);
+    this.alsoClear = move ? [former!.clearCookie()] : NO_COOKIES;
+    const pick = sent && sent.length > 1 ? () => runtime.pickAlive(sent) : undefined;
+    const open = new OpenSession(runtime, sent && (sent[0] ?? null), move ?? pick);
     open.locking = this.locking ?? open.locking;
     this.hook = new ResponseHook(res, this);
     if (res.destroyed) {

@@ -1,167 +1,133 @@
 import { Logger } from '@nestjs/common';
 import { parseSetCookie, stringifySetCookie, type SetCookie } from 'cookie';
-import { sign, unsign } from 'cookie-signature';
+import cookieParser from 'cookie-parser';
+import { sign } from 'cookie-signature';
 import { LRUCache } from 'lru-cache';
 import type { IncomingHttpHeaders, OutgoingHttpHeader } from 'node:http';
+import { unescape } from 'node:querystring';
 import { isSameDomain } from '../options/cookie-domain.js';
 import { isCookiePath } from '../options/cookie-path.js';
 import type { ResolvedSessionOptions } from '../options/session-options.js';
 import { sessionKey } from '../session/session-id.js';
+import type { SentId } from '../session/session-identity.js';
 import { SessionIdReader } from '../session/session-store.js';
-import { findCookie } from './cookie-header.js';
 
 /** What the default `generateId` makes. */
-const DEFAULT_ID = /^[A-Za-z0-9_-]{43}$/;
-const CUSTOM_ID = /^[A-Za-z0-9\-_.~]{16,256}$/;
-/** Characters; a signed and encoded cookie with the longest id is shorter. */
-const MAX_VALUE = 512;
-/** Of all cookies that are known to be right, and of the objects of one. */
-const MAX_VERIFIED_BYTES = 2 * 1024 * 1024;
-const BYTES_A_COOKIE = 600;
+const DEFAULT_ID = '[A-Za-z0-9_-]{43}';
+const CUSTOM_ID = '[A-Za-z0-9\\-_.~]{16,256}';
+/** Of all bindings that are kept, and of the objects of one. */
+const MAX_BYTES = 2 * 1024 * 1024;
+const BYTES_A_BINDING = 600;
 /** Of a request's cookies of the name, how many are looked up. */
 const MAX_CANDIDATES = 4;
 
-const NO_OTHERS: readonly SentCookie[] = Object.freeze([]);
 const GONE = { maxAge: 0, expires: new Date(0) };
 
-/** What a request's cookie says. */
-export interface SentCookie {
-  readonly id: string;
-  /** What storages know the id by. */
-  readonly key: string;
-  /** The value that binds to the same id; undefined if that has to be signed anew, with the first secret. */
-  readonly value: string | undefined;
-  /** Whether the cookie came with other values, too: then what an earlier configuration set is to be cleared. */
-  readonly isAmbiguous: boolean;
-  /** The ids of further cookies, at most three: which of all is the user's, the storage knows. */
-  readonly others: readonly SentCookie[];
-}
-
-/** What an answer says of the session's cookie before the session says it. */
-export interface CookieStatement {
-  /** `Set-Cookie` values of other cookies, in their order and as they are. */
-  readonly others: string[];
-  /** Whether the application clears the session's cookie by itself. */
-  readonly isCleared: boolean;
-}
-
-/** What follows `name=value` in a `Set-Cookie`, and all that it depends on. */
-interface Attributes {
-  text: string;
-  maxAge: number;
-  /** Seconds since 1970. */
-  expires: number;
-  isSecure: boolean;
-  path: string;
+/** An id, and the cookie's value that binds to it, as it is sent: signed, if there is a secret, with the first one. */
+interface Binding extends SentId {
+  readonly value: string;
 }
 
 type Age = Pick<SetCookie, 'maxAge' | 'expires'>;
+type Place = Pick<SetCookie, 'path' | 'domain'>;
 
 /** The session's cookie: its value to an id and back, and its attributes. CherryPy's `set_response_cookie`. */
 export class SessionCookie extends SessionIdReader {
   // Not even util.inspect sees these: the options hold the secrets.
-  /** By the value as it was sent: to check a signature takes a tenth of a session's own cost. Only right ones are kept. */
-  readonly #verified = new LRUCache<string, SentCookie>({
-    maxSize: MAX_VERIFIED_BYTES,
-    sizeCalculation: (_sent, text) => BYTES_A_COOKIE + 2 * text.length,
-  });
   readonly #options: ResolvedSessionOptions;
-  readonly #attributes: Omit<SetCookie, 'name' | 'value'>;
-  readonly #idShape: RegExp;
-  /** Of the last cookie: most sessions of one second expire in the same second. */
-  #attributesOfLast: Attributes | undefined;
-  #mayWarn: boolean;
+  /** By id; of signed ones that came, only those that are right. To sign takes a tenth of a session's own cost. */
+  readonly #bindings: LRUCache<string, Binding>;
+  /** Finds the cookies of the name, in time that is in proportion to the header's length. */
+  readonly #pair: RegExp;
+  /** What a value has to look like: a look costs less than a signature. */
+  readonly #shape: RegExp;
+  #hasWarned = false;
 
   constructor(options: ResolvedSessionOptions) {
     super();
-    const { domain, httpOnly, sameSite, partitioned, priority, secure } = options;
+    const { name, secrets, customId } = options;
     this.#options = options;
-    this.#attributes = { domain, httpOnly, sameSite, partitioned, priority };
-    this.#idShape = options.customId ? CUSTOM_ID : DEFAULT_ID;
-    this.#mayWarn = secure === 'auto' && (sameSite === 'none' || partitioned);
+    this.#bindings = new LRUCache({
+      maxSize: MAX_BYTES,
+      sizeCalculation: ({ value }) => BYTES_A_BINDING + 2 * value.length,
+      memoMethod: id => {
+        const value = secrets.length > 0 ? encodeURIComponent(`s:${sign(id, secrets[0]!)}`) : id;
+        return { id, key: sessionKey(id), value };
+      },
+    });
+    this.#pair = new RegExp(`(?:^|;)[ \\t]*${name.replace(/[$*+.^|]/g, '\\$&')}\\s*=([^;]*)`, 'g');
+    const id = customId ? CUSTOM_ID : DEFAULT_ID;
+    this.#shape = new RegExp(secrets.length > 0 ? `^s(?::|%3A)(${id})\\.[^.]+$` : `^(${id})$`);
   }
 
-  readIds(headers: IncomingHttpHeaders): readonly SentCookie[] {
-    const sent = this.read(headers);
-    return sent ? [sent, ...sent.others] : [];
+  readIds(headers: IncomingHttpHeaders): readonly SentId[] {
+    return this.read(headers) ?? [];
+  }
+
+  /** The values of the request's cookies of the name, in their order and without quotes. */
+  valuesIn({ cookie = '' }: IncomingHttpHeaders): string[] {
+    const values: string[] = [];
+    for (let pair = this.#pair.exec(cookie); pair; pair = this.#pair.exec(cookie)) {
+      values.push(pair[1]!.trim().replace(/^"(.*)"$/s, '$1'));
+    }
+    return values;
   }
 
   /**
-   * What the request's cookie says. A browser sends several of the name if they were set with different paths or
-   * domains: those that are malformed, or signed wrongly, are as good as none.
-   * @returns undefined without a cookie of the name; null if none of them holds an id
+   * The ids in the request's cookies of the name, at most four. A browser sends several if they were set with different
+   * paths or domains: which of them is the user's, the storage knows. Those that are malformed, or signed wrongly, are as
+   * good as none.
+   * @returns undefined without a cookie of the name
    */
-  read(headers: IncomingHttpHeaders): SentCookie | null | undefined {
-    const values = headers.cookie === undefined ? undefined : findCookie(headers.cookie, this.#options.name);
-    if (values === undefined) {
-      return undefined;
+  read(headers: IncomingHttpHeaders): SentId[] | undefined {
+    const values = this.valuesIn(headers);
+    const found: SentId[] = [];
+    for (const value of values) {
+      const sent = this.#verify(value);
+      // One id may come in two forms: signed with an old secret, and with the new one.
+      if (sent && !found.includes(sent) && found.push(sent) === MAX_CANDIDATES) {
+        break;
+      }
     }
-    return typeof values === 'string' ? this.#verify(values, false) : this.#readSeveral(values);
+    return values.length > 0 ? found : undefined;
   }
 
   /**
    * The `Set-Cookie` that binds the client to an id.
    * @param isSecure whether the request came over HTTPS
-   * @param sent the cookie that the request had
    */
-  bind(
-    id: string,
-    expiresAt: number,
-    isSecure: boolean,
-    headers: IncomingHttpHeaders,
-    sent?: SentCookie | null,
-  ): string {
-    const { name, secrets, persistent } = this.#options;
-    const known = sent?.id === id ? sent.value : undefined;
-    const value = known ?? (secrets.length > 0 ? `s:${sign(id, secrets[0]!)}` : id);
+  bind(id: string, expiresAt: number, isSecure: boolean, headers: IncomingHttpHeaders): string {
     const maxAge = Math.max(0, Math.round((expiresAt - Date.now()) / 1000));
-    const expires = Math.floor(expiresAt / 1000);
-    const path = this.#path(headers);
-    let last = this.#attributesOfLast;
-    if (
-      last?.expires !== expires ||
-      last.maxAge !== maxAge ||
-      last.isSecure !== isSecure ||
-      last.path !== path
-    ) {
-      const age = persistent ? { maxAge, expires: new Date(expires * 1000) } : {};
-      const text = this.#stringify({ ...age, path }, isSecure).slice(`${name}=`.length);
-      last = { text, maxAge, expires, isSecure, path };
-      this.#attributesOfLast = last;
-      this.#warnOverHttp(isSecure);
-    }
-    return `${name}=${encodeURIComponent(value)}${last.text}`;
+    const age = this.#options.persistent ? { maxAge, expires: new Date(expiresAt) } : {};
+    this.#warnOverHttp(isSecure);
+    return this.#stringify(this.#bindings.memo(id).value, age, this.#place(headers), isSecure);
   }
 
   /** The `Set-Cookie` that makes the client forget its id. */
   clear(isSecure: boolean, headers: IncomingHttpHeaders): string {
-    return this.#stringify({ ...GONE, path: this.#path(headers) }, isSecure);
+    return this.#stringify('', GONE, this.#place(headers), isSecure);
   }
 
   /** The `Set-Cookie`s that make the client forget what an earlier configuration set: the option `clearAlso`. */
   clearOld(isSecure: boolean, headers: IncomingHttpHeaders = {}): string[] {
-    const { clearAlso, domain: ownDomain } = this.#options;
-    const ownPath = this.#path(headers);
-    return clearAlso
-      .filter(({ path, domain }) => path !== ownPath || !isSameDomain(domain, ownDomain)) // with `pathHeader`
-      .map(({ path, domain }) => this.#stringify({ ...GONE, path, domain }, isSecure));
+    return this.#options.clearAlso
+      .filter(place => !this.#isOwnPlace(place, headers)) // with `pathHeader`, it may be
+      .map(place => this.#stringify('', GONE, place, isSecure));
   }
 
   /**
    * Tells the application's own statements about the session's cookie from those about others. A cookie with another
    * path or domain, or none, is another cookie, whatever its name.
    * @param setCookies the response's `Set-Cookie`
+   * @returns those about others, in their order and as they are; whether the application clears the session's
    */
-  statementOf(
-    setCookies: OutgoingHttpHeader | readonly string[] | undefined,
-    headers: IncomingHttpHeaders,
-  ): CookieStatement {
+  statementOf(setCookies: OutgoingHttpHeader | readonly string[] | undefined, headers: IncomingHttpHeaders) {
     const others: string[] = [];
     let isCleared = false;
     for (const text of [setCookies ?? []].flat().map(String)) {
-      const own = this.#parseOwn(text, headers);
-      if (own) {
-        isCleared ||= isExpired(own);
+      const set = parseSetCookie(text);
+      if (set.name === this.#options.name && this.#isOwnPlace(set, headers)) {
+        isCleared ||= isExpired(set);
       } else {
         others.push(text);
       }
@@ -169,93 +135,58 @@ export class SessionCookie extends SessionIdReader {
     return { others, isCleared };
   }
 
-  #parseOwn(text: string, headers: IncomingHttpHeaders): SetCookie | undefined {
-    const { name, domain } = this.#options;
-    const set = text.trimStart().startsWith(name) ? parseSetCookie(text) : undefined;
-    const isOwn = set?.name === name && set.path === this.#path(headers) && isSameDomain(set.domain, domain);
-    return isOwn ? set : undefined;
-  }
-
-  #readSeveral(values: Iterable<string>): SentCookie | null {
-    const found: SentCookie[] = [];
-    for (const value of values) {
-      const sent = this.#verify(value, true);
-      // One id may come in two forms: signed with an old secret, and with the new one.
-      if (sent && !found.some(({ id }) => id === sent.id) && found.push(sent) === MAX_CANDIDATES) {
-        break;
-      }
-    }
-    const [first, ...others] = found;
-    return first ? { ...first, others } : null;
-  }
-
-  #verify(text: string, isAmbiguous: boolean): SentCookie | null {
-    const known = isAmbiguous ? undefined : this.#verified.get(text);
-    if (known) {
-      return known;
-    }
-    const found = text.length > MAX_VALUE ? undefined : this.#unsign(text);
-    if (!found) {
-      return null;
-    }
-    const { id, value } = found;
-    const sent: SentCookie = { id, key: sessionKey(id), value, isAmbiguous, others: NO_OTHERS };
-    if (!isAmbiguous && this.#options.secrets.length > 0) {
-      this.#verified.set(text, sent);
-    }
-    return sent;
-  }
-
-  #unsign(text: string): Pick<SentCookie, 'id' | 'value'> | undefined {
+  #verify(value: string): Binding | undefined {
     const { secrets } = this.#options;
-    if (secrets.length === 0) {
-      return this.#idShape.test(text) ? { id: text, value: text } : undefined;
-    }
-    const value = decode(text);
-    const id = value?.startsWith('s:') ? value.slice(2, Math.max(2, value.lastIndexOf('.'))) : '';
-    // First the shape, which costs less than a signature.
-    if (!this.#idShape.test(id)) {
-      return undefined;
-    }
-    const by = secrets.findIndex(secret => unsign(value!.slice(2), secret) !== false);
-    return by < 0 ? undefined : { id, value: by === 0 ? value : undefined };
+    const id = this.#shape.exec(value)?.[1];
+    const isRight =
+      id !== undefined &&
+      (secrets.length === 0 ||
+        this.#bindings.get(id)?.value === value ||
+        cookieParser.signedCookie(unescape(value), secrets) === id);
+    return isRight ? this.#bindings.memo(id) : undefined;
   }
 
-  #stringify(attributes: Age & Pick<SetCookie, 'path' | 'domain'>, isSecure: boolean): string {
-    const { name, secure } = this.#options;
-    return stringifySetCookie({
+  /** One by one: to spread objects into the literal takes 7 µs. */
+  #stringify(value: string, { maxAge, expires }: Age, { path, domain }: Place, isSecure: boolean): string {
+    const { name, secure, httpOnly, sameSite, partitioned, priority } = this.#options;
+    const cookie: SetCookie = {
       name,
-      value: '',
-      ...this.#attributes,
-      ...attributes,
+      value,
+      maxAge,
+      expires,
+      path,
+      domain,
       secure: secure === 'auto' ? isSecure : secure,
-    });
+      httpOnly,
+      sameSite,
+      partitioned,
+      priority,
+    };
+    return stringifySetCookie(cookie, { encode: String }); // the value is encoded
+  }
+
+  #isOwnPlace({ path, domain }: Place, headers: IncomingHttpHeaders): boolean {
+    const own = this.#place(headers);
+    return path === own.path && isSameDomain(domain, own.domain);
   }
 
   /** With `pathHeader`, what a request says is used only if it is a path and nothing else. */
-  #path(headers: IncomingHttpHeaders): string {
-    const { path, pathHeader } = this.#options;
+  #place(headers: IncomingHttpHeaders): Place {
+    const { path, pathHeader, domain } = this.#options;
     const asked = pathHeader === undefined ? undefined : headers[pathHeader];
-    return isCookiePath(asked) ? asked : path;
+    return { path: isCookiePath(asked) ? asked : path, domain };
   }
 
   #warnOverHttp(isSecure: boolean): void {
-    if (this.#mayWarn && !isSecure) {
-      this.#mayWarn = false;
-      const reason = this.#options.sameSite === 'none' ? `sameSite: 'none'` : 'partitioned: true';
+    const { secure, sameSite, partitioned } = this.#options;
+    const reason = sameSite === 'none' ? `sameSite: 'none'` : partitioned ? 'partitioned: true' : undefined;
+    if (reason !== undefined && secure === 'auto' && !isSecure && !this.#hasWarned) {
+      this.#hasWarned = true;
       new Logger('Sessions').warn(
         `The session's cookie went out over HTTP, so without Secure: with ${reason}, browsers drop it. Serve over ` +
           `HTTPS; if a proxy does, trust it (app.set('trust proxy', 1), or Fastify's trustProxy), or set secure: true`,
       );
     }
-  }
-}
-
-function decode(text: string): string | undefined {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return undefined;
   }
 }
 

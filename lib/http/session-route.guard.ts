@@ -1,11 +1,4 @@
-import {
-  applyDecorators,
-  Injectable,
-  SetMetadata,
-  type CanActivate,
-  type ExecutionContext,
-} from '@nestjs/common';
-import { Reflector } from '@nestjs/core';
+import { applyDecorators, SetMetadata, type CanActivate } from '@nestjs/common';
 import type { SessionLockingMode } from '../options/session-options.js';
 import { GUARDS_METADATA, requestOf } from './nest-internals.js';
 import { findContext } from './find-context.js';
@@ -14,25 +7,20 @@ const ROUTE = 'nest-sessions:route';
 type RouteSetting = SessionLockingMode | 'skip';
 
 /** Applies `@SkipSession()` and `@SessionLocking()`, which bring it along. Lets every request pass. */
-@Injectable()
-export class SessionRouteGuard implements CanActivate {
-  constructor(private readonly reflector: Reflector) {}
-
-  async canActivate(context: ExecutionContext): Promise<boolean> {
+export const sessionRouteGuard: CanActivate = {
+  async canActivate(context) {
     const session = findContext(requestOf(context));
     // A handler's own setting wins over its controller's.
-    const setting = this.reflector.getAllAndOverride<RouteSetting>(ROUTE, [
-      context.getHandler(),
-      context.getClass(),
-    ]);
+    const setting: RouteSetting =
+      Reflect.getMetadata(ROUTE, context.getHandler()) ?? Reflect.getMetadata(ROUTE, context.getClass());
     if (setting === 'skip') {
       session?.skip();
     } else {
       await session?.setLocking(setting);
     }
     return true;
-  }
-}
+  },
+};
 
 const forRoute = (setting: RouteSetting) => applyDecorators(SetMetadata(ROUTE, setting), useRouteGuardFirst);
 
@@ -40,7 +28,7 @@ const forRoute = (setting: RouteSetting) => applyDecorators(SetMetadata(ROUTE, s
 function useRouteGuardFirst(target: object, _name?: string | symbol, descriptor?: PropertyDescriptor): void {
   const decorated: object = descriptor?.value ?? target;
   const guards: unknown[] = Reflect.getMetadata(GUARDS_METADATA, decorated) ?? [];
-  Reflect.defineMetadata(GUARDS_METADATA, [SessionRouteGuard, ...guards], decorated);
+  Reflect.defineMetadata(GUARDS_METADATA, [sessionRouteGuard, ...guards], decorated);
 }
 
 /** For a handler or a controller: no session here. From its guards on; global guards run before. */

@@ -25,9 +25,7 @@ export interface Session extends SessionObject {}
 const SessionParam = createParamDecorator(
   (what: SessionKey | SessionParamOptions | undefined, context: ExecutionContext): Promise<unknown> => {
     const request = requireContext(requestOf(context));
-    return typeof what === 'string'
-      ? request.use().then(session => session.get(what))
-      : request.use({ readOnly: what?.readOnly ?? false });
+    return typeof what === 'string' ? request.use().then(session => session.get(what)) : request.use(what);
   },
 );
 
@@ -48,17 +46,11 @@ export const Session: SessionToken = function Session(
       );
     }
     SessionParam(what as SessionKey, ...pipes)(target, handler, index);
-    hideTypeFromPipes(target, handler, index);
+    // To a global ValidationPipe that validates custom decorators, a parameter of the type `Session` looks like a body
+    // to be turned into an instance. As an Object, it is left alone.
+    const types: unknown[] | undefined = Reflect.getMetadata('design:paramtypes', target, handler);
+    if (types?.[index] === Session) {
+      Reflect.defineMetadata('design:paramtypes', types.with(index, Object), target, handler);
+    }
   };
 } as SessionToken;
-
-/**
- * To a global ValidationPipe that validates custom decorators, a parameter of the type `Session` looks like a body to be
- * turned into an instance. As an Object, it is left alone.
- */
-function hideTypeFromPipes(target: object, handler: string | symbol, index: number): void {
-  const types: unknown[] | undefined = Reflect.getMetadata('design:paramtypes', target, handler);
-  if (types?.[index] === Session) {
-    Reflect.defineMetadata('design:paramtypes', types.with(index, Object), target, handler);
-  }
-}

@@ -17,8 +17,8 @@ const migration = new ExpressMigration({} as SessionRuntime, { store, secret: SE
 
 /** What reads a whole header, and a cookie that it has to find in it. */
 const READERS: Record<string, { read: (cookie: string) => unknown; own: string }> = {
-  'a plain cookie': { read: cookie => plain.read({ cookie }), own: `session_id=${ID}` },
-  'a signed cookie': { read: cookie => signed.read({ cookie }), own: `session_id=${SIGNED}` },
+  'a plain cookie': { read: cookie => plain.read({ cookie })?.[0], own: `session_id=${ID}` },
+  'a signed cookie': { read: cookie => signed.read({ cookie })?.[0], own: `session_id=${SIGNED}` },
   'the cookie of express-session': {
     read: cookie => migration.find({ cookie }),
     own: `connect.sid=${encodeURIComponent(`s:${sign('x', SECRETS[0]!)}`)}`,
