@@ -1,14 +1,15 @@
-import { readdirSync, renameSync, rmdirSync, rmSync, statSync, utimesSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, readdirSync, renameSync, rmdirSync, rmSync, statSync, utimesSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { LRUCache } from 'lru-cache';
 import type { Lease } from '../session-backend.js';
-import { isErrno, unlessMissingSync } from './file-errors.js';
-import type { SpareLocks } from './spare-locks.js';
+import { isErrno, removeIfEmpty, unlessMissingSync } from './file-errors.js';
 
 /** Milliseconds: what a removal, or a sweep, may take with a session's lock in hand. */
 const REMOVAL_MS = 10_000;
 /** How the token of a removal's lease begins. */
 const REMOVAL = 'removal-';
+/** Locks of others that are waited for at a time, or were a moment ago. */
+const MAX_WATCHED = 10_000;
 
 /**
  * A lock between processes, made of two folders: `<lock>/<token>.<lease ms>/`. Each step that decides
@@ -21,23 +22,24 @@ const REMOVAL = 'removal-';
  *   holder that was robbed finds no such path, and the thief empties the baton before it goes on: so nothing
  *   is published late, not even by a rename that was under way.
  *
- * The lock's mtime is when its baton was renamed to that of its holder; the baton's, when it was renewed last, if it is
- * later: a baton may have been one of another lock before.
+ * Each lock is made, and removed when it is given back. To keep its folders for another session would be faster, and
+ * lose data: who moves a lock away can't know whose it is by then. test/models/file-lock.pml shows both.
  *
- * Its steps are done at once (`Sync`): each takes some microseconds on a local disk, and several times that, on two
- * threads, when it is waited for.
+ * The baton's mtime is when it was renewed last. Its steps are done at once (`Sync`): each takes some microseconds on a
+ * local disk, and several times that, on two threads, when it is waited for.
  */
 export class FileLock {
   private readonly baton: string;
 
   /**
    * @param path the lock's folder
-   * @param spares folders on the same file system, to make a lock of
+   * @param made where to make what becomes the lock, on the same file system; nobody else's
    */
   constructor(
     private readonly path: string,
-    private readonly spares: SpareLocks,
+    private readonly made: string,
     private readonly lease: Lease,
+    private readonly watch: LockWatch,
   ) {
     this.baton = `${path}/${batonName(lease)}`;
   }
@@ -51,24 +53,18 @@ export class FileLock {
    * Takes the lock if it is free or lapsed.
    * @param mayRob whether to take it from this holder too; one who comes after this was asked is safe
    * @returns false if another holds it
-   * @throws ENOENT if the folder above the lock does not exist
+   * @throws ENOENT if the folder above the lock does not exist, or the one to make it in
    */
   async claim(mayRob: (holder: string) => boolean | Promise<boolean> = () => false): Promise<boolean> {
     for (;;) {
-      if (this.claimFree()) {
-        return true;
-      }
       const holder = this.holder();
-      if (holder === undefined) {
-        continue; // released since
-      }
       if (holder === batonName(this.lease)) {
         return true;
       }
-      if (!this.hasLapsed(holder) && !(await mayRob(holder))) {
+      if (holder !== undefined && !this.hasLapsed(holder) && !(await mayRob(holder))) {
         return false;
       }
-      if (this.steal(holder)) {
+      if (holder === undefined ? this.claimFree() : this.steal(holder)) {
         return true;
       }
     }
@@ -80,15 +76,8 @@ export class FileLock {
     return unlessMissingSync(() => (utimesSync(this.baton, now, now), true)) ?? false;
   }
 
-  /**
-   * Gives the lock back; does nothing if it was lost.
-   * @param isSure it cannot have lapsed, nor been given back, and there is nothing in it: then it is kept for another
-   * session, whole. (A removal, which may have robbed it all the same, finds its lock gone, and begins again.)
-   */
-  release(isSure = false): void {
-    if (isSure && this.spares.keep(this.path, batonName(this.lease))) {
-      return;
-    }
+  /** Gives the lock back; does nothing if it was lost. */
+  release(): void {
     try {
       rmdirSync(this.baton);
     } catch (error) {
@@ -97,7 +86,7 @@ export class FileLock {
         rmSync(this.baton, { recursive: true, force: true });
       }
     }
-    this.removeIfEmpty();
+    removeIfEmpty(this.path);
   }
 
   /** Waits while a removal has the lock: for one whose lock was lost to it, the record is as good as gone. */
@@ -112,13 +101,13 @@ export class FileLock {
   }
 
   private claimFree(): boolean {
-    const baton = batonName(this.lease);
-    const made = this.spares.take(baton);
+    mkdirSync(this.made, { mode: 0o700 }); // not `recursive`: a storage that is gone must not come back empty
     try {
-      renameSync(made, this.path);
+      mkdirSync(`${this.made}/${batonName(this.lease)}`, { mode: 0o700 });
+      renameSync(this.made, this.path);
       return true;
     } catch (error) {
-      this.spares.putBack(made, baton);
+      rmSync(this.made, { recursive: true, force: true }); // on a full disk, too: nothing is to be left there
       // EPERM: Windows renames onto no folder at all, not even an empty one.
       if (isErrno(error, 'ENOTEMPTY', 'EEXIST', 'EPERM')) {
         return false;
@@ -127,28 +116,29 @@ export class FileLock {
     }
   }
 
+  /** @returns undefined if the lock is free */
   private holder(): string | undefined {
-    const [holder] = unlessMissingSync(() => readdirSync(this.path)) ?? [];
-    if (holder === undefined) {
-      this.removeIfEmpty();
+    const names = unlessMissingSync(() => readdirSync(this.path));
+    if (names?.length === 0) {
+      removeIfEmpty(this.path);
     }
-    return holder;
+    return names?.[0];
   }
 
   private hasLapsed(holder: string): boolean {
-    const lock = statSync(this.path, { throwIfNoEntry: false });
-    const baton = statSync(join(this.path, holder), { throwIfNoEntry: false });
-    if (!lock || !baton) {
+    const baton = statSync(`${this.path}/${holder}`, { throwIfNoEntry: false });
+    if (!baton) {
       return false; // it is not the holder any more
     }
-    const leaseMs = Number(holder.split('.')[1]);
-    const age = Date.now() - Math.max(lock.mtimeMs, baton.mtimeMs);
-    return age > (Number.isFinite(leaseMs) ? leaseMs : this.lease.ms);
+    const given = Number(holder.split('.')[1]);
+    const leaseMs = Number.isFinite(given) ? given : this.lease.ms;
+    const isOld = Date.now() - baton.mtimeMs > leaseMs;
+    return isOld || this.watch.unchangedFor(this.path, `${holder} ${baton.mtimeMs}`) > leaseMs;
   }
 
   private steal(holder: string): boolean {
     try {
-      renameSync(join(this.path, holder), this.baton);
+      renameSync(`${this.path}/${holder}`, this.baton);
     } catch (error) {
       if (isErrno(error, 'ENOENT')) {
         return false;
@@ -159,17 +149,26 @@ export class FileLock {
     for (const name of unlessMissingSync(() => readdirSync(this.baton)) ?? []) {
       rmSync(this.inside(name), { force: true });
     }
-    return this.renew(); // a removal may have robbed it meanwhile
+    return this.renew(); // another may have robbed it meanwhile
   }
+}
 
-  private removeIfEmpty(): void {
-    try {
-      rmdirSync(this.path);
-    } catch (error) {
-      if (!isErrno(error, 'ENOENT', 'ENOTEMPTY', 'EEXIST', 'EPERM')) {
-        throw error;
-      }
+/**
+ * For how long this process has seen a lock unchanged, by a clock that nobody sets: after the clock of files was put
+ * back, the lock of a dead process would look fresh until that catches up.
+ */
+export class LockWatch {
+  private readonly seen = new LRUCache<string, { state: string; since: number }>({ max: MAX_WATCHED });
+
+  /** @returns milliseconds */
+  unchangedFor(path: string, state: string): number {
+    const known = this.seen.get(path);
+    const now = performance.now();
+    if (known?.state === state) {
+      return now - known.since;
     }
+    this.seen.set(path, { state, since: now });
+    return 0;
   }
 }
 
