@@ -159,9 +159,9 @@ it(`invariant 12: destroyByOwner misses no session that changes its id, ${ROUNDS
   for (let round = 0; round < ROUNDS; round++) {
     const owner = `owner ${round}`;
     const ids = await Promise.all(times(4, index => stores[index % 2]!.create({}, { owner })));
-    let isOver = false;
+    const state = { isOver: false };
     const busy = ids.map(async (id, index) => {
-      for (let current: string | undefined = id; current !== undefined && !isOver;) {
+      for (let current: string | undefined = id; current !== undefined && !state.isOver;) {
         current = await stores[index % 2]!.update(
           current,
           async session => (await session.regenerate(), session.id),
@@ -171,7 +171,7 @@ it(`invariant 12: destroyByOwner misses no session that changes its id, ${ROUNDS
     await sleep(round % 5);
     await stores[round % 2]!.destroyByOwner(owner);
     const left = await stores[0]!.findByOwner(owner);
-    isOver = true;
+    state.isOver = true;
     await Promise.all(busy);
     expect(left).toEqual([]);
     expect(await stores[1]!.findByOwner(owner)).toEqual([]);
