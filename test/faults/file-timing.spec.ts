@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, statSync } from 'node:fs';
 import { mkdtemp, readdir, rm, utimes } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -86,19 +86,26 @@ describe('invariant 2: a lock is moved by nobody but its holder and a thief', ()
     expect(removal.renew()).toBe(true);
   });
 
-  it('no folder of a lock is ever used again', async () => {
-    const inodes = new Set<number>();
-    const { statSync } = await import('node:fs');
-    const open: number[] = []; // as long as it is open, its number is not given to another
-    for (const index of times(20, each => each)) {
-      const lock = lockOf(`holder${index}`);
-      await lock.claim();
-      open.push(openSync(lock.inside('.'), 'r'));
-      inodes.add(statSync(lock.inside('.')).ino);
-      lock.release();
+  it('a lock stays with its session: what was in it is in no other, however often it changes hands', async () => {
+    const keys = times(6, newKey);
+    await Promise.all(keys.map(key => backend.create(key, writeOf('data'))));
+    const inodesOf = () =>
+      keys.map(key => statSync(`${pathOf(key)}.lock/free`, { throwIfNoEntry: false })?.ino);
+    for (let round = 0; round < 10; round++) {
+      const leases = keys.map(() => newLease());
+      await Promise.all(keys.map((key, index) => backend.lock(key, leases[index]!)));
+      await Promise.all(keys.map((key, index) => [backend, other][round % 2]!.unlock(key, leases[index]!)));
     }
-    open.forEach(closeSync);
-    expect(inodes.size).toBe(20);
+    const before = inodesOf();
+    const lease = newLease();
+    await backend.lock(keys[0]!, lease);
+    await backend.delete(keys[0]!, lease);
+    await Promise.all(keys.slice(1).map(key => other.lock(key, newLease(1))));
+    await until(async () => (await backend.lock(keys[1]!, newLease())) !== 'busy');
+    await backend.delete(keys[1]!);
+    expect(new Set(before).size).toBe(6);
+    expect(inodesOf().slice(0, 2)).toEqual([undefined, undefined]);
+    expect(await readdir(join(folder, keys[0]!.slice(0, 2)))).not.toContain(`session-${keys[0]}.lock`);
   });
 });
 

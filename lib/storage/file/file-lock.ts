@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, renameSync, rmdirSync, rmSync, statSync, utimesSync } from 'node:fs';
+import { mkdirSync, readdirSync, renameSync, rmSync, statSync, utimesSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
 import type { Lease } from '../session-backend.js';
@@ -11,24 +11,33 @@ const REMOVAL = 'removal-';
 /** Locks of others that are waited for at a time, or were a moment ago. */
 const MAX_WATCHED = 10_000;
 
+/** The name of a baton that nobody holds. */
+const FREE = 'free';
+
 /**
- * A lock between processes, made of two folders: `<lock>/<token>.<lease ms>/`. Each step that decides
- * something is one rename, which the file system does whole or not at all:
+ * A lock between processes: a folder, and in it the baton, a folder that bears the holder's name:
+ * `<lock>/<token>.<lease ms>/`, or `<lock>/free/`. Each step that decides something is one rename, which the file system
+ * does whole or not at all:
  *
- * - Claim: a folder that already holds the claimant's baton is renamed to `<lock>`. That fails while another
- *   baton is in it. (An empty `<lock>` is a free one: what a crash between two steps of a release leaves.)
- * - Steal: the holder's baton is renamed to the thief's. Of several thieves, one finds it.
- * - Use: what the holder is about to publish lies inside its baton, and is published by renaming it out. A
- *   holder that was robbed finds no such path, and the thief empties the baton before it goes on: so nothing
- *   is published late, not even by a rename that was under way.
+ * | step | rename | fails if |
+ * | --- | --- | --- |
+ * | claim | `free` to `<token>` | another was first |
+ * | steal, once it has lapsed | `<old token>` to `<new token>` | another thief was first, or it was given back |
+ * | save | the new file, out of `<token>`, to the session's name | the lock was lost: there is no such path |
+ * | remove | the session's file, into `<token>` | the lock was lost |
+ * | give back | `<token>` to `free` | the lock was lost |
+ * | make, for the first time | a prepared folder, with `<token>` in it, to `<lock>` | there is one with a baton |
  *
- * Each lock is made, and removed when it is given back. To keep its folders for another session would be faster, and
- * lose data: who moves a lock away can't know whose it is by then. test/models/file-lock.pml shows both.
+ * A thief empties the baton before it goes on: so nothing is published late, not even by a rename that was under way.
+ * The lock stays where it is, with its session, until that is removed: who moves a lock away, to use it for another,
+ * can't know whose it is by then. test/models/file-lock.pml proves the one, and refuses the other.
  *
- * The baton's mtime is when it was renewed last. Its steps are done at once (`Sync`): each takes some microseconds on a
- * local disk, and several times that, on two threads, when it is waited for.
+ * It was claimed at the mtime of the lock, in which the baton got its name, and renewed at that of the baton. The steps
+ * are done at once (`Sync`): each takes some microseconds on a local disk, and several times that, on two threads, when it
+ * is waited for.
  */
 export class FileLock {
+  private readonly name: string;
   private readonly baton: string;
 
   /**
@@ -41,7 +50,8 @@ export class FileLock {
     private readonly lease: Lease,
     private readonly watch: LockWatch,
   ) {
-    this.baton = `${path}/${batonName(lease)}`;
+    this.name = `${lease.token}.${lease.ms}`;
+    this.baton = `${path}/${this.name}`;
   }
 
   /** Where the holder prepares what it will rename out, and moves what it will remove. */
@@ -57,15 +67,20 @@ export class FileLock {
    */
   async claim(mayRob: (holder: string) => boolean | Promise<boolean> = () => false): Promise<boolean> {
     for (;;) {
+      if (this.pass(FREE, this.name)) {
+        return true;
+      }
       const holder = this.holder();
-      if (holder === batonName(this.lease)) {
+      if (holder === this.name || (holder === undefined && this.make())) {
         return true;
       }
-      if (holder !== undefined && !this.hasLapsed(holder) && !(await mayRob(holder))) {
-        return false;
-      }
-      if (holder === undefined ? this.claimFree() : this.steal(holder)) {
-        return true;
+      if (holder !== undefined && holder !== FREE) {
+        if (!this.hasLapsed(holder) && !(await mayRob(holder))) {
+          return false;
+        }
+        if (this.steal(holder)) {
+          return true;
+        }
       }
     }
   }
@@ -78,14 +93,12 @@ export class FileLock {
 
   /** Gives the lock back; does nothing if it was lost. */
   release(): void {
-    try {
-      rmdirSync(this.baton);
-    } catch (error) {
-      if (!isErrno(error, 'ENOENT')) {
-        // Not empty: a failed write, or what a dead holder left.
-        rmSync(this.baton, { recursive: true, force: true });
-      }
-    }
+    this.pass(this.name, FREE);
+  }
+
+  /** Gives it back for good, with what is in it: there is no session any more. Does nothing if it was lost. */
+  remove(): void {
+    rmSync(this.baton, { recursive: true, force: true });
     removeIfEmpty(this.path);
   }
 
@@ -100,10 +113,15 @@ export class FileLock {
     }
   }
 
-  private claimFree(): boolean {
+  /** The step that decides. @returns false if the baton has another name */
+  private pass(from: string, to: string): boolean {
+    return unlessMissingSync(() => (renameSync(`${this.path}/${from}`, `${this.path}/${to}`), true)) ?? false;
+  }
+
+  private make(): boolean {
     mkdirSync(this.made, { mode: 0o700 }); // not `recursive`: a storage that is gone must not come back empty
     try {
-      mkdirSync(`${this.made}/${batonName(this.lease)}`, { mode: 0o700 });
+      mkdirSync(`${this.made}/${this.name}`, { mode: 0o700 });
       renameSync(this.made, this.path);
       return true;
     } catch (error) {
@@ -116,34 +134,31 @@ export class FileLock {
     }
   }
 
-  /** @returns undefined if the lock is free */
+  /** The baton's name; undefined if there is no lock. */
   private holder(): string | undefined {
     const names = unlessMissingSync(() => readdirSync(this.path));
     if (names?.length === 0) {
-      removeIfEmpty(this.path);
+      removeIfEmpty(this.path); // what a crash between two steps of a removal left
     }
     return names?.[0];
   }
 
   private hasLapsed(holder: string): boolean {
+    const lock = statSync(this.path, { throwIfNoEntry: false });
     const baton = statSync(`${this.path}/${holder}`, { throwIfNoEntry: false });
-    if (!baton) {
+    if (!lock || !baton) {
       return false; // it is not the holder any more
     }
     const given = Number(holder.split('.')[1]);
     const leaseMs = Number.isFinite(given) ? given : this.lease.ms;
-    const isOld = Date.now() - baton.mtimeMs > leaseMs;
-    return isOld || this.watch.unchangedFor(this.path, `${holder} ${baton.mtimeMs}`) > leaseMs;
+    const renewedAt = Math.max(lock.mtimeMs, baton.mtimeMs);
+    const isOld = Date.now() - renewedAt > leaseMs;
+    return isOld || this.watch.unchangedFor(this.path, `${holder} ${renewedAt}`) > leaseMs;
   }
 
   private steal(holder: string): boolean {
-    try {
-      renameSync(`${this.path}/${holder}`, this.baton);
-    } catch (error) {
-      if (isErrno(error, 'ENOENT')) {
-        return false;
-      }
-      throw error;
+    if (!this.pass(holder, this.name)) {
+      return false;
     }
     // A rename out of it may be under way, its path looked up before: it must find nothing to rename.
     for (const name of unlessMissingSync(() => readdirSync(this.baton)) ?? []) {
@@ -177,5 +192,3 @@ export const isRemoval = (holder: string): boolean => holder.startsWith(REMOVAL)
 
 /** The lease of a removal. @param token unique */
 export const removalLease = (token: string): Lease => ({ token: REMOVAL + token, ms: REMOVAL_MS });
-
-const batonName = (lease: Lease): string => `${lease.token}.${lease.ms}`;

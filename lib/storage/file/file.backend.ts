@@ -88,7 +88,7 @@ export class FileBackend implements SessionBackend {
       return record;
     } finally {
       if (!record) {
-        lock.release();
+        lock.remove();
       }
     }
   }
@@ -292,22 +292,26 @@ export class FileBackend implements SessionBackend {
       if (!(await lock.claim(mayRob))) {
         return undefined; // it is in use again, or being removed
       }
+      let isLeft = false;
       try {
         // Seen before it is moved: afterwards, another removal may have taken it along with the lock.
         const removed = (await this.records.hasExpired(file)) ? 'expired' : 'live';
-        if (expiredOnly && removed === 'live') {
+        isLeft = expiredOnly && removed === 'live';
+        if (isLeft) {
           return undefined;
         }
-        const dead = lock.inside('removed');
-        await rename(file, dead);
-        await unlessMissing(unlink(dead)); // an empty lock is faster to release
+        await rename(file, lock.inside('removed'));
         return removed;
       } catch (error) {
         if (!isErrno(error, 'ENOENT')) {
           throw error;
         }
       } finally {
-        lock.release();
+        if (isLeft) {
+          lock.release();
+        } else {
+          lock.remove();
+        }
       }
     }
   }
@@ -318,9 +322,8 @@ export class FileBackend implements SessionBackend {
       return false;
     }
     const lock = this.lockOf(key, lease);
-    const dead = lock.inside(this.newName());
     try {
-      await rename(this.records.pathOf(key), dead);
+      await rename(this.records.pathOf(key), lock.inside('removed'));
     } catch (error) {
       if (isErrno(error, 'ENOENT')) {
         await lock.waitForRemoval();
@@ -328,8 +331,7 @@ export class FileBackend implements SessionBackend {
       }
       throw error;
     }
-    await unlessMissing(unlink(dead));
-    lock.release();
+    lock.remove();
     return true;
   }
 
