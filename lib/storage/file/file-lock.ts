@@ -6,8 +6,9 @@ import { isErrno, removeIfEmpty, unlessMissingSync } from './file-errors.js';
 
 /** Milliseconds: what a removal, or a sweep, may take with a session's lock in hand. */
 const REMOVAL_MS = 10_000;
-/** How the token of a removal's lease begins. */
+/** How the tokens of leases begin that a session is removed with, or what has expired. */
 const REMOVAL = 'removal-';
+const SWEEP = 'sweep-';
 /** Locks of others that are waited for at a time, or were a moment ago. */
 const MAX_WATCHED = 10_000;
 
@@ -25,10 +26,12 @@ const FREE = 'free';
  * | steal, once it has lapsed | `<old token>` to `<new token>` | another thief was first, or it was given back |
  * | save | the new file, out of `<token>`, to the session's name | the lock was lost: there is no such path |
  * | remove | the session's file, into `<token>` | the lock was lost |
+ * | become a removal | `<token>` to `removal-<token>` | the lock was lost |
  * | give back | `<token>` to `free` | the lock was lost |
  * | make, for the first time | a prepared folder, with `<token>` in it, to `<lock>` | there is one with a baton |
  *
- * A thief empties the baton before it goes on: so nothing is published late, not even by a rename that was under way.
+ * A thief empties the baton before it goes on: so nothing is published late, not even by a rename that was under way. Nor is
+ * a session used again that was being removed: who finds such a lock lapsed finishes the removal.
  * The lock stays where it is, with its session, until that is removed: who moves a lock away, to use it for another,
  * can't know whose it is by then. test/models/file-lock.pml proves the one, and refuses the other.
  *
@@ -60,7 +63,7 @@ export class FileLock {
   }
 
   /**
-   * Takes the lock if it is free or lapsed.
+   * Takes the lock if it is free or lapsed; that of a removal only for another one.
    * @param mayRob whether to take it from this holder too; one who comes after this was asked is safe
    * @returns false if another holds it
    * @throws ENOENT if the folder above the lock does not exist, or the one to make it in
@@ -75,7 +78,8 @@ export class FileLock {
         return true;
       }
       if (holder !== undefined && holder !== FREE) {
-        if (!this.hasLapsed(holder) && !(await mayRob(holder))) {
+        const isFree = this.hasLapsed(holder) && (!isRemoval(holder) || isRemoval(this.name));
+        if (!isFree && !(await mayRob(holder))) {
           return false;
         }
         if (this.steal(holder)) {
@@ -102,11 +106,26 @@ export class FileLock {
     removeIfEmpty(this.path);
   }
 
+  /**
+   * Turns it into the lock of a removal: one that lapses before it is done is finished by another.
+   * @returns undefined if it was lost
+   */
+  toRemoval(): FileLock | undefined {
+    const removal = new FileLock(this.path, this.made, removalLease(this.lease.token), this.watch);
+    return this.pass(this.name, removal.name) ? removal : undefined;
+  }
+
+  /** Whether a removal has not come to its end. */
+  isLeftByRemoval(): boolean {
+    const holder = this.holder();
+    return holder !== undefined && isRemoval(holder) && this.hasLapsed(holder);
+  }
+
   /** Waits while a removal has the lock: for one whose lock was lost to it, the record is as good as gone. */
   async waitForRemoval(): Promise<void> {
     for (;;) {
       const holder = this.holder();
-      if (!holder || !isRemoval(holder) || this.hasLapsed(holder)) {
+      if (!holder || !(isRemoval(holder) || isSweep(holder)) || this.hasLapsed(holder)) {
         return;
       }
       await sleep(1);
@@ -187,8 +206,14 @@ export class LockWatch {
   }
 }
 
-/** Whether a removal holds the lock. */
+/** Whether it holds the lock to remove the session. */
 export const isRemoval = (holder: string): boolean => holder.startsWith(REMOVAL);
 
-/** The lease of a removal. @param token unique */
+/** Whether it holds the lock to remove what has expired. */
+export const isSweep = (holder: string): boolean => holder.startsWith(SWEEP);
+
+/** @param token unique */
 export const removalLease = (token: string): Lease => ({ token: REMOVAL + token, ms: REMOVAL_MS });
+
+/** @param token unique */
+export const sweepLease = (token: string): Lease => ({ token: SWEEP + token, ms: REMOVAL_MS });

@@ -13,7 +13,7 @@ import type {
 } from '../session-backend.js';
 import { isErrno, unlessMissing } from './file-errors.js';
 import { FileRecords, SESSION_PREFIX } from './file-records.js';
-import { FileLock, isRemoval, LockWatch, removalLease } from './file-lock.js';
+import { FileLock, isRemoval, isSweep, LockWatch, removalLease, sweepLease } from './file-lock.js';
 import { OwnerIndex } from './owner-index.js';
 
 const LOCK_SUFFIX = '.lock';
@@ -69,6 +69,9 @@ export class FileBackend implements SessionBackend {
     const lock = this.lockOf(key, lease);
     try {
       if (!(await lock.claim())) {
+        if (lock.isLeftByRemoval()) {
+          await this.remove(key);
+        }
         // A lock may outlive its record, until it lapses.
         return this.records.isStored(key) ? 'busy' : undefined;
       }
@@ -286,9 +289,9 @@ export class FileBackend implements SessionBackend {
         this.records.isPresent();
         return undefined;
       }
-      const lock = this.lockOf(key, removalLease(randomToken()));
+      const lock = this.lockOf(key, (expiredOnly ? sweepLease : removalLease)(randomToken()));
       const mayRob = async (holder: string) =>
-        !expiredOnly || (!isRemoval(holder) && (await this.records.hasExpired(file)));
+        !expiredOnly || (!isRemoval(holder) && !isSweep(holder) && (await this.records.hasExpired(file)));
       if (!(await lock.claim(mayRob))) {
         return undefined; // it is in use again, or being removed
       }
@@ -322,17 +325,22 @@ export class FileBackend implements SessionBackend {
       return false;
     }
     const lock = this.lockOf(key, lease);
+    const removal = lock.toRemoval();
+    if (!removal) {
+      await lock.waitForRemoval();
+      return false;
+    }
     try {
-      await rename(this.records.pathOf(key), lock.inside('removed'));
+      await rename(this.records.pathOf(key), removal.inside('removed'));
+      return true;
     } catch (error) {
       if (isErrno(error, 'ENOENT')) {
-        await lock.waitForRemoval();
         return false;
       }
       throw error;
+    } finally {
+      removal.remove();
     }
-    lock.remove();
-    return true;
   }
 
   /** A process that died between two steps of a removal leaves a lock without a session. */
