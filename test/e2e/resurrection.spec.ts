@@ -5,8 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { SESSION_BACKEND, SessionDestroyedException, type Session } from 'nest-sessions';
 import { sessionKey } from '../../lib/session/session-id.js';
-import { FileLock } from '../../lib/storage/file/file-lock.js';
-import { SpareLocks } from '../../lib/storage/file/spare-locks.js';
+import { FileLock, LockWatch } from '../../lib/storage/file/file-lock.js';
 import { ADAPTERS, startApp, type TestApp } from '../support/app.js';
 import { inLong } from '../support/long.js';
 import {
@@ -239,8 +238,8 @@ describe('invariant 2, no resurrection: file lock', () => {
     const { storagePath } = await newStorage('file');
     const scratch = join(storagePath!, 'tmp');
     await mkdir(scratch);
-    const spares = new SpareLocks(scratch, 'test');
-    const lockOf = (token: string) => new FileLock(join(storagePath!, 'lock'), spares, { token, ms: 1000 });
+    const lockOf = (token: string) =>
+      new FileLock(join(storagePath!, 'lock'), join(scratch, token), { token, ms: 1000 }, new LockWatch());
     const [holder, thief] = [lockOf('holder'), lockOf('thief')];
     await holder.claim();
     await writeFile(holder.inside('made'), 'a record');

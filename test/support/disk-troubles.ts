@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { appendFileSync, mkdtempSync, rmSync } from 'node:fs';
-import { chmod, chown, mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isRoot, NOBODY } from '../programs/unprivileged.js';
@@ -16,8 +16,6 @@ export interface DiskTrouble {
   name: string;
   /** Whether sessions can still be read. */
   canRead: boolean;
-  /** Whether sessions that were saved before can be saved again: each has left room for one. */
-  canSave?: boolean;
   /** Whether it needs a server without root's rights. */
   unprivileged?: boolean;
   /** A reason why it cannot be brought about here. */
@@ -36,7 +34,6 @@ export const DISK_TROUBLES: DiskTrouble[] = [
   {
     name: 'a full disk',
     canRead: true,
-    canSave: true,
     impossible: !canMount() && 'only root may mount a small disk',
     prepare: path => mount(path),
     undo: path => execFileSync('umount', [path]),
@@ -64,16 +61,11 @@ export const DISK_TROUBLES: DiskTrouble[] = [
     end: ({ path }) => rename(away(path), path),
   },
   {
-    name: 'an empty folder, as of a disk that is not mounted',
+    name: 'an empty folder of another file system, as of a disk that is not mounted',
     canRead: false,
-    begin: async ({ path }) => {
-      await rename(path, away(path));
-      await mkdir(path);
-    },
-    end: async ({ path }) => {
-      await rm(path, { recursive: true });
-      await rename(away(path), path);
-    },
+    impossible: !canMount() && 'only root may mount another file system',
+    begin: ({ path }) => mount(path),
+    end: ({ path }) => void execFileSync('umount', [path]),
   },
   {
     name: 'a file in place of the folder',

@@ -1,3 +1,5 @@
+import { rmdirSync } from 'node:fs';
+
 /** Whether a file operation failed with one of these codes. */
 export function isErrno(error: unknown, ...codes: string[]): boolean {
   return codes.includes((error as NodeJS.ErrnoException)?.code ?? '');
@@ -24,5 +26,16 @@ export async function unlessMissing<T>(operation: Promise<T>): Promise<T | undef
       return undefined;
     }
     throw error;
+  }
+}
+
+/** Of several processes, or while something is put into it: then it stays. */
+export function removeIfEmpty(folder: string): void {
+  try {
+    rmdirSync(folder);
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT', 'ENOTEMPTY', 'EEXIST', 'EPERM')) {
+      throw error;
+    }
   }
 }

@@ -1,45 +1,60 @@
-import { readdirSync, renameSync, rmdirSync, rmSync, statSync, utimesSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, readdirSync, renameSync, rmSync, statSync, utimesSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { LRUCache } from 'lru-cache';
 import type { Lease } from '../session-backend.js';
-import { isErrno, unlessMissingSync } from './file-errors.js';
-import type { SpareLocks } from './spare-locks.js';
+import { isErrno, removeIfEmpty, unlessMissingSync } from './file-errors.js';
 
 /** Milliseconds: what a removal, or a sweep, may take with a session's lock in hand. */
 const REMOVAL_MS = 10_000;
-/** How the token of a removal's lease begins. */
+/** How the tokens of leases begin that a session is removed with, or what has expired. */
 const REMOVAL = 'removal-';
+const SWEEP = 'sweep-';
+/** Locks of others that are waited for at a time, or were a moment ago. */
+const MAX_WATCHED = 10_000;
+
+/** The name of a baton that nobody holds. */
+const FREE = 'free';
 
 /**
- * A lock between processes, made of two folders: `<lock>/<token>.<lease ms>/`. Each step that decides
- * something is one rename, which the file system does whole or not at all:
+ * A lock between processes: a folder, and in it the baton, a folder that bears the holder's name:
+ * `<lock>/<token>.<lease ms>/`, or `<lock>/free/`. Each step that decides something is one rename, which the file system
+ * does whole or not at all:
  *
- * - Claim: a folder that already holds the claimant's baton is renamed to `<lock>`. That fails while another
- *   baton is in it. (An empty `<lock>` is a free one: what a crash between two steps of a release leaves.)
- * - Steal: the holder's baton is renamed to the thief's. Of several thieves, one finds it.
- * - Use: what the holder is about to publish lies inside its baton, and is published by renaming it out. A
- *   holder that was robbed finds no such path, and the thief empties the baton before it goes on: so nothing
- *   is published late, not even by a rename that was under way.
+ * | step | rename | fails if |
+ * | --- | --- | --- |
+ * | claim | `free` to `<token>` | another was first |
+ * | steal, once it has lapsed | `<old token>` to `<new token>` | another thief was first, or it was given back |
+ * | save | the new file, out of `<token>`, to the session's name | the lock was lost: there is no such path |
+ * | remove | the session's file, into `<token>` | the lock was lost |
+ * | become a removal | `<token>` to `removal-<token>` | the lock was lost |
+ * | give back | `<token>` to `free` | the lock was lost |
+ * | make, for the first time | a prepared folder, with `<token>` in it, to `<lock>` | there is one with a baton |
  *
- * The lock's mtime is when its baton was renamed to that of its holder; the baton's, when it was renewed last, if it is
- * later: a baton may have been one of another lock before.
+ * A thief empties the baton before it goes on: so nothing is published late, not even by a rename that was under way. Nor is
+ * a session used again that was being removed: who finds such a lock lapsed finishes the removal.
+ * The lock stays where it is, with its session, until that is removed: who moves a lock away, to use it for another,
+ * can't know whose it is by then. test/models/file-lock.pml proves the one, and refuses the other.
  *
- * Its steps are done at once (`Sync`): each takes some microseconds on a local disk, and several times that, on two
- * threads, when it is waited for.
+ * It was claimed at the mtime of the lock, in which the baton got its name, and renewed at that of the baton. The steps
+ * are done at once (`Sync`): each takes some microseconds on a local disk, and several times that, on two threads, when it
+ * is waited for.
  */
 export class FileLock {
+  private readonly name: string;
   private readonly baton: string;
 
   /**
    * @param path the lock's folder
-   * @param spares folders on the same file system, to make a lock of
+   * @param made where to make what becomes the lock, on the same file system; nobody else's
    */
   constructor(
     private readonly path: string,
-    private readonly spares: SpareLocks,
+    private readonly made: string,
     private readonly lease: Lease,
+    private readonly watch: LockWatch,
   ) {
-    this.baton = `${path}/${batonName(lease)}`;
+    this.name = `${lease.token}.${lease.ms}`;
+    this.baton = `${path}/${this.name}`;
   }
 
   /** Where the holder prepares what it will rename out, and moves what it will remove. */
@@ -48,28 +63,28 @@ export class FileLock {
   }
 
   /**
-   * Takes the lock if it is free or lapsed.
+   * Takes the lock if it is free or lapsed; that of a removal only for another one.
    * @param mayRob whether to take it from this holder too; one who comes after this was asked is safe
    * @returns false if another holds it
-   * @throws ENOENT if the folder above the lock does not exist
+   * @throws ENOENT if the folder above the lock does not exist, or the one to make it in
    */
   async claim(mayRob: (holder: string) => boolean | Promise<boolean> = () => false): Promise<boolean> {
     for (;;) {
-      if (this.claimFree()) {
+      if (this.pass(FREE, this.name)) {
         return true;
       }
       const holder = this.holder();
-      if (holder === undefined) {
-        continue; // released since
-      }
-      if (holder === batonName(this.lease)) {
+      if (holder === this.name || (holder === undefined && this.make())) {
         return true;
       }
-      if (!this.hasLapsed(holder) && !(await mayRob(holder))) {
-        return false;
-      }
-      if (this.steal(holder)) {
-        return true;
+      if (holder !== undefined && holder !== FREE) {
+        const isFree = this.hasLapsed(holder) && (!isRemoval(holder) || isRemoval(this.name));
+        if (!isFree && !(await mayRob(holder))) {
+          return false;
+        }
+        if (this.steal(holder)) {
+          return true;
+        }
       }
     }
   }
@@ -80,45 +95,56 @@ export class FileLock {
     return unlessMissingSync(() => (utimesSync(this.baton, now, now), true)) ?? false;
   }
 
+  /** Gives the lock back; does nothing if it was lost. */
+  release(): void {
+    this.pass(this.name, FREE);
+  }
+
+  /** Gives it back for good, with what is in it: there is no session any more. Does nothing if it was lost. */
+  remove(): void {
+    rmSync(this.baton, { recursive: true, force: true });
+    removeIfEmpty(this.path);
+  }
+
   /**
-   * Gives the lock back; does nothing if it was lost.
-   * @param isSure it cannot have lapsed, nor been given back, and there is nothing in it: then it is kept for another
-   * session, whole. (A removal, which may have robbed it all the same, finds its lock gone, and begins again.)
+   * Turns it into the lock of a removal: one that lapses before it is done is finished by another.
+   * @returns undefined if it was lost
    */
-  release(isSure = false): void {
-    if (isSure && this.spares.keep(this.path, batonName(this.lease))) {
-      return;
-    }
-    try {
-      rmdirSync(this.baton);
-    } catch (error) {
-      if (!isErrno(error, 'ENOENT')) {
-        // Not empty: a failed write, or what a dead holder left.
-        rmSync(this.baton, { recursive: true, force: true });
-      }
-    }
-    this.removeIfEmpty();
+  toRemoval(): FileLock | undefined {
+    const removal = new FileLock(this.path, this.made, removalLease(this.lease.token), this.watch);
+    return this.pass(this.name, removal.name) ? removal : undefined;
+  }
+
+  /** Whether a removal has not come to its end. */
+  isLeftByRemoval(): boolean {
+    const holder = this.holder();
+    return holder !== undefined && isRemoval(holder) && this.hasLapsed(holder);
   }
 
   /** Waits while a removal has the lock: for one whose lock was lost to it, the record is as good as gone. */
   async waitForRemoval(): Promise<void> {
     for (;;) {
       const holder = this.holder();
-      if (!holder || !isRemoval(holder) || this.hasLapsed(holder)) {
+      if (!holder || !(isRemoval(holder) || isSweep(holder)) || this.hasLapsed(holder)) {
         return;
       }
       await sleep(1);
     }
   }
 
-  private claimFree(): boolean {
-    const baton = batonName(this.lease);
-    const made = this.spares.take(baton);
+  /** The step that decides. @returns false if the baton has another name */
+  private pass(from: string, to: string): boolean {
+    return unlessMissingSync(() => (renameSync(`${this.path}/${from}`, `${this.path}/${to}`), true)) ?? false;
+  }
+
+  private make(): boolean {
+    mkdirSync(this.made, { mode: 0o700 }); // not `recursive`: a storage that is gone must not come back empty
     try {
-      renameSync(made, this.path);
+      mkdirSync(`${this.made}/${this.name}`, { mode: 0o700 });
+      renameSync(this.made, this.path);
       return true;
     } catch (error) {
-      this.spares.putBack(made, baton);
+      rmSync(this.made, { recursive: true, force: true }); // on a full disk, too: nothing is to be left there
       // EPERM: Windows renames onto no folder at all, not even an empty one.
       if (isErrno(error, 'ENOTEMPTY', 'EEXIST', 'EPERM')) {
         return false;
@@ -127,56 +153,67 @@ export class FileLock {
     }
   }
 
+  /** The baton's name; undefined if there is no lock. */
   private holder(): string | undefined {
-    const [holder] = unlessMissingSync(() => readdirSync(this.path)) ?? [];
-    if (holder === undefined) {
-      this.removeIfEmpty();
+    const names = unlessMissingSync(() => readdirSync(this.path));
+    if (names?.length === 0) {
+      removeIfEmpty(this.path); // what a crash between two steps of a removal left
     }
-    return holder;
+    return names?.[0];
   }
 
   private hasLapsed(holder: string): boolean {
     const lock = statSync(this.path, { throwIfNoEntry: false });
-    const baton = statSync(join(this.path, holder), { throwIfNoEntry: false });
+    const baton = statSync(`${this.path}/${holder}`, { throwIfNoEntry: false });
     if (!lock || !baton) {
       return false; // it is not the holder any more
     }
-    const leaseMs = Number(holder.split('.')[1]);
-    const age = Date.now() - Math.max(lock.mtimeMs, baton.mtimeMs);
-    return age > (Number.isFinite(leaseMs) ? leaseMs : this.lease.ms);
+    const given = Number(holder.split('.')[1]);
+    const leaseMs = Number.isFinite(given) ? given : this.lease.ms;
+    const renewedAt = Math.max(lock.mtimeMs, baton.mtimeMs);
+    const isOld = Date.now() - renewedAt > leaseMs;
+    return isOld || this.watch.unchangedFor(this.path, `${holder} ${renewedAt}`) > leaseMs;
   }
 
   private steal(holder: string): boolean {
-    try {
-      renameSync(join(this.path, holder), this.baton);
-    } catch (error) {
-      if (isErrno(error, 'ENOENT')) {
-        return false;
-      }
-      throw error;
+    if (!this.pass(holder, this.name)) {
+      return false;
     }
     // A rename out of it may be under way, its path looked up before: it must find nothing to rename.
     for (const name of unlessMissingSync(() => readdirSync(this.baton)) ?? []) {
       rmSync(this.inside(name), { force: true });
     }
-    return this.renew(); // a removal may have robbed it meanwhile
-  }
-
-  private removeIfEmpty(): void {
-    try {
-      rmdirSync(this.path);
-    } catch (error) {
-      if (!isErrno(error, 'ENOENT', 'ENOTEMPTY', 'EEXIST', 'EPERM')) {
-        throw error;
-      }
-    }
+    return this.renew(); // another may have robbed it meanwhile
   }
 }
 
-/** Whether a removal holds the lock. */
+/**
+ * For how long this process has seen a lock unchanged, by a clock that nobody sets: after the clock of files was put
+ * back, the lock of a dead process would look fresh until that catches up.
+ */
+export class LockWatch {
+  private readonly seen = new LRUCache<string, { state: string; since: number }>({ max: MAX_WATCHED });
+
+  /** @returns milliseconds */
+  unchangedFor(path: string, state: string): number {
+    const known = this.seen.get(path);
+    const now = performance.now();
+    if (known?.state === state) {
+      return now - known.since;
+    }
+    this.seen.set(path, { state, since: now });
+    return 0;
+  }
+}
+
+/** Whether it holds the lock to remove the session. */
 export const isRemoval = (holder: string): boolean => holder.startsWith(REMOVAL);
 
-/** The lease of a removal. @param token unique */
+/** Whether it holds the lock to remove what has expired. */
+export const isSweep = (holder: string): boolean => holder.startsWith(SWEEP);
+
+/** @param token unique */
 export const removalLease = (token: string): Lease => ({ token: REMOVAL + token, ms: REMOVAL_MS });
 
-const batonName = (lease: Lease): string => `${lease.token}.${lease.ms}`;
+/** @param token unique */
+export const sweepLease = (token: string): Lease => ({ token: SWEEP + token, ms: REMOVAL_MS });

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { statSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { mkdir, readdir, rename, rm, stat, unlink, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -13,9 +13,8 @@ import type {
 } from '../session-backend.js';
 import { isErrno, unlessMissing } from './file-errors.js';
 import { FileRecords, SESSION_PREFIX } from './file-records.js';
-import { FileLock, isRemoval, removalLease } from './file-lock.js';
+import { FileLock, isRemoval, isSweep, LockWatch, removalLease, sweepLease } from './file-lock.js';
 import { OwnerIndex } from './owner-index.js';
-import { SpareLocks } from './spare-locks.js';
 
 const LOCK_SUFFIX = '.lock';
 /** Milliseconds after which a leftover of a dead process is removed. */
@@ -37,33 +36,30 @@ export class FileBackend implements SessionBackend {
   private readonly root: string;
   private readonly scratch: string;
   private readonly owners: OwnerIndex;
-  private readonly spares: SpareLocks;
   private readonly records: FileRecords;
+  private readonly watch = new LockWatch();
   /** Of names, unique among the processes that use the folder. */
   private readonly prefix = randomToken();
   private names = 0;
   private locks = 0;
-  /** Until when nobody can take a lock for a lapsed one, of those with nothing in them; milliseconds since 1970. */
-  private readonly sure = new WeakMap<Lease, { key: string; until: number }>();
 
   constructor(storagePath: string) {
     this.root = resolve(storagePath);
     this.scratch = join(this.root, 'tmp');
     this.owners = new OwnerIndex(join(this.root, 'owners'));
-    this.spares = new SpareLocks(this.scratch, this.prefix);
-    this.records = new FileRecords(this.root, this.scratch, this.prefix);
+    this.records = new FileRecords(this.root, this.scratch);
   }
 
   /** Makes the folder, readable by this user alone. @throws if it cannot be made or written */
   async open(): Promise<void> {
-    await mkdir(this.scratch, { recursive: true, mode: 0o700 });
+    this.records.open();
     const probe = join(this.scratch, randomToken());
     await writeFile(probe, '', { mode: 0o600 });
     await unlink(probe);
   }
 
   async read(key: string): Promise<SessionRecord | undefined> {
-    return this.records.read(key, false).record;
+    return this.records.read(key).record;
   }
 
   async lock(key: string, lease: Lease): Promise<SessionRecord | 'busy' | undefined> {
@@ -71,55 +67,46 @@ export class FileBackend implements SessionBackend {
       await nextTurn();
     }
     const lock = this.lockOf(key, lease);
-    const askedAt = Date.now();
     try {
       if (!(await lock.claim())) {
+        if (lock.isLeftByRemoval()) {
+          await this.remove(key);
+        }
         // A lock may outlive its record, until it lapses.
         return this.records.isStored(key) ? 'busy' : undefined;
       }
     } catch (error) {
-      if (
-        isErrno(error, 'ENOENT') &&
-        !statSync(this.records.folderOf(key), { throwIfNoEntry: false }) &&
-        this.records.isPresent()
-      ) {
+      if (isErrno(error, 'ENOENT') && !existsSync(this.records.folderOf(key)) && this.records.isPresent()) {
         return undefined; // no session of this folder was ever stored
       }
       throw error;
     }
-    this.setSure(key, lease, askedAt);
-    let locked = false;
+    let record: SessionRecord | undefined;
     try {
-      const { record, torn } = this.records.read(key, true);
-      if (torn) {
+      const found = this.records.read(key);
+      if (found.torn) {
         await this.records.setAside(key);
       }
-      locked = record !== undefined;
+      record = found.record;
       return record;
     } finally {
-      if (!locked) {
-        lock.release(Date.now() < this.endSure(key, lease));
+      if (!record) {
+        lock.remove();
       }
     }
   }
 
   async renew(key: string, lease: Lease): Promise<boolean> {
-    const askedAt = Date.now();
-    const renewed = this.records.isStored(key) && this.lockOf(key, lease).renew();
-    if (renewed && this.sure.get(lease)?.key === key) {
-      this.setSure(key, lease, askedAt);
-    }
-    return renewed;
+    return this.records.isStored(key) && this.lockOf(key, lease).renew();
   }
 
   async unlock(key: string, lease: Lease, ttl?: number): Promise<void> {
     const lock = this.lockOf(key, lease);
-    const isSure = Date.now() < this.endSure(key, lease);
     // The record may have expired since, and another been created: only the lock itself tells.
     if (ttl !== undefined && lock.renew()) {
-      this.records.touch(key, ttl, isSure);
+      this.records.touch(key, ttl);
     }
-    lock.release(isSure);
+    lock.release();
   }
 
   async touch(key: string, ttl: number): Promise<boolean> {
@@ -127,17 +114,14 @@ export class FileBackend implements SessionBackend {
   }
 
   async create(key: string, write: SessionWrite, lease?: Lease): Promise<boolean> {
+    this.records.isPresent();
     await this.makeFolder(key);
     if (await this.records.hasExpired(this.records.pathOf(key))) {
       await this.remove(key, true); // and the lock that it may have left
     }
     const lock = lease && this.lockOf(key, lease);
-    const askedAt = Date.now();
     if (lock && !(await lock.claim())) {
       return false;
-    }
-    if (lease) {
-      this.setSure(key, lease, askedAt);
     }
     let created = false;
     try {
@@ -145,8 +129,8 @@ export class FileBackend implements SessionBackend {
       created = await this.records.create(key, write, this.newName());
       return created;
     } finally {
-      if (lease && !created) {
-        lock!.release(Date.now() < this.endSure(key, lease));
+      if (!created) {
+        lock?.release();
       }
     }
   }
@@ -160,7 +144,6 @@ export class FileBackend implements SessionBackend {
     if (!this.records.isStored(key)) {
       return false;
     }
-    const sureUntil = this.endSure(key, lease);
     const lock = this.lockOf(key, lease);
     const made = lock.inside(this.newName());
     try {
@@ -175,11 +158,10 @@ export class FileBackend implements SessionBackend {
       await rm(made, { force: true }).catch(() => undefined);
       throw error;
     }
-    const askedAt = Date.now();
     if (unlock) {
-      lock.release(askedAt < sureUntil);
-    } else if (lock.renew() && sureUntil > 0) {
-      this.setSure(key, lease, askedAt);
+      lock.release();
+    } else {
+      lock.renew();
     }
     return true;
   }
@@ -211,8 +193,7 @@ export class FileBackend implements SessionBackend {
   }
 
   async close(): Promise<void> {
-    this.spares.removeAll();
-    this.records.close();
+    // Nothing is open between two calls.
   }
 
   async count(): Promise<number> {
@@ -245,45 +226,32 @@ export class FileBackend implements SessionBackend {
 
   async deleteByOwner(owner: string, options: OwnerSelection = {}): Promise<number> {
     let removed = 0;
-    const seen = new Set<string>();
-    for (;;) {
-      // Again and again, as long as there are new ones: a session may be getting a new key just now.
-      const keys = (await this.owners.keysOf(owner)).filter(key => !seen.has(key));
-      if (keys.length === 0) {
-        return removed;
-      }
-      for (const key of keys) {
-        seen.add(key);
-        const isMeant = key !== options.except && (options.only === undefined || key === options.only);
-        if (isMeant && (await this.read(key))?.owner === owner && (await this.delete(key))) {
+    let known = '';
+    // A session that gets a new key is there under one of two at least. It is missed in no two rounds in a row that find
+    // nothing while no hint of a new key comes: hints come before the records.
+    for (let rounds = 0; rounds < 2;) {
+      const keys = (await this.owners.keysOf(owner)).filter(key => key !== options.except);
+      const state = keys.toSorted().join();
+      rounds = state === known ? rounds + 1 : 0;
+      known = state;
+      for (const key of keys.filter(each => (options.only ?? each) === each)) {
+        if ((await this.read(key))?.owner === owner && (await this.delete(key))) {
           await this.owners.remove(owner, key);
           removed++;
+          rounds = 0;
         }
       }
     }
+    return removed;
   }
 
   private lockOf(key: string, lease: Lease): FileLock {
-    return new FileLock(this.records.pathOf(key) + LOCK_SUFFIX, this.spares, lease);
+    const made = `${this.scratch}/${this.newName()}`;
+    return new FileLock(this.records.pathOf(key) + LOCK_SUFFIX, made, lease, this.watch);
   }
 
   private newName(): string {
     return `${this.prefix}-new-${++this.names}`;
-  }
-
-  /** @param askedAt when the lock was asked for or renewed, at the latest: the process may have stood still since */
-  private setSure(key: string, lease: Lease, askedAt: number): void {
-    this.sure.set(lease, { key, until: askedAt + lease.ms / 2 });
-  }
-
-  /** To be called before something is put into a lock, or it is given back: another's may be in its place then. */
-  private endSure(key: string, lease: Lease): number {
-    const sure = this.sure.get(lease);
-    if (sure?.key !== key) {
-      return 0;
-    }
-    this.sure.delete(lease);
-    return sure.until;
   }
 
   private async folders(): Promise<string[]> {
@@ -321,28 +289,32 @@ export class FileBackend implements SessionBackend {
         this.records.isPresent();
         return undefined;
       }
-      const lock = this.lockOf(key, removalLease(randomToken()));
+      const lock = this.lockOf(key, (expiredOnly ? sweepLease : removalLease)(randomToken()));
       const mayRob = async (holder: string) =>
-        !expiredOnly || (!isRemoval(holder) && (await this.records.hasExpired(file)));
+        !expiredOnly || (!isRemoval(holder) && !isSweep(holder) && (await this.records.hasExpired(file)));
       if (!(await lock.claim(mayRob))) {
         return undefined; // it is in use again, or being removed
       }
+      let isLeft = false;
       try {
         // Seen before it is moved: afterwards, another removal may have taken it along with the lock.
         const removed = (await this.records.hasExpired(file)) ? 'expired' : 'live';
-        if (expiredOnly && removed === 'live') {
+        isLeft = expiredOnly && removed === 'live';
+        if (isLeft) {
           return undefined;
         }
-        const dead = lock.inside('removed');
-        await rename(file, dead);
-        await unlessMissing(unlink(dead)); // an empty lock is faster to release
+        await rename(file, lock.inside('removed'));
         return removed;
       } catch (error) {
         if (!isErrno(error, 'ENOENT')) {
           throw error;
         }
       } finally {
-        lock.release();
+        if (isLeft) {
+          lock.release();
+        } else {
+          lock.remove();
+        }
       }
     }
   }
@@ -353,20 +325,22 @@ export class FileBackend implements SessionBackend {
       return false;
     }
     const lock = this.lockOf(key, lease);
-    const sureUntil = this.endSure(key, lease);
-    const dead = lock.inside(this.newName());
+    const removal = lock.toRemoval();
+    if (!removal) {
+      await lock.waitForRemoval();
+      return false;
+    }
     try {
-      await rename(this.records.pathOf(key), dead);
+      await rename(this.records.pathOf(key), removal.inside('removed'));
+      return true;
     } catch (error) {
       if (isErrno(error, 'ENOENT')) {
-        await lock.waitForRemoval();
         return false;
       }
       throw error;
+    } finally {
+      removal.remove();
     }
-    await unlessMissing(unlink(dead));
-    lock.release(Date.now() < sureUntil);
-    return true;
   }
 
   /** A process that died between two steps of a removal leaves a lock without a session. */

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, rmdir, stat, unlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, stat, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isErrno, unlessMissing } from './file-errors.js';
+import { isErrno, removeIfEmpty, unlessMissing } from './file-errors.js';
 
 /** Milliseconds that a hint may be there before its record. */
 const HEAD_START = 60_000;
@@ -31,7 +31,7 @@ export class OwnerIndex {
   async remove(owner: string, key: string): Promise<void> {
     const folder = this.folderOf(owner);
     await unlessMissing(unlink(join(folder, key)));
-    await this.removeIfEmpty(folder);
+    removeIfEmpty(folder);
   }
 
   async keysOf(owner: string): Promise<string[]> {
@@ -48,7 +48,7 @@ export class OwnerIndex {
           await unlessMissing(unlink(hint));
         }
       }
-      await this.removeIfEmpty(folder);
+      removeIfEmpty(folder);
     }
   }
 
@@ -60,15 +60,5 @@ export class OwnerIndex {
   private async isOld(hint: string): Promise<boolean> {
     const stats = await unlessMissing(stat(hint));
     return stats !== undefined && Date.now() - stats.mtimeMs > HEAD_START;
-  }
-
-  private async removeIfEmpty(folder: string): Promise<void> {
-    try {
-      await rmdir(folder);
-    } catch (error) {
-      if (!isErrno(error, 'ENOENT', 'ENOTEMPTY', 'EEXIST')) {
-        throw error;
-      }
-    }
   }
 }

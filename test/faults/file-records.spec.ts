@@ -1,4 +1,3 @@
-import { closeSync } from 'node:fs';
 import { link, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,7 +8,6 @@ import { SessionRuntime } from '../../lib/session/session-runtime.js';
 import { SessionStore } from '../../lib/session/session-store.js';
 import { FileBackend } from '../../lib/storage/file/file.backend.js';
 import { formatSessionFile, parseSessionFile } from '../../lib/storage/file/session-file.js';
-import { SpareFiles } from '../../lib/storage/file/spare-files.js';
 import type { SessionRecord } from '../../lib/storage/session-backend.js';
 import { newKey, newLease, times, writeOf } from '../contract/fixtures.js';
 import { bodyOf } from '../programs/session-body.js';
@@ -41,7 +39,7 @@ async function save(key: string, data: string): Promise<void> {
   expect(await backend.save(key, writeOf(data), lease, { unlock: true })).toBe(true);
 }
 
-describe('files of replaced records are written anew', () => {
+describe('a file that has a name is never written to', () => {
   it(`who reads without a lock sees whole records of the session meant, ${READS} times under ${WRITERS} writers`, async () => {
     const options = resolveSessionOptions({ storageType: 'file', storagePath: folder });
     const store = new SessionStore(new SessionRuntime(options, backend), { readIds: () => [] });
@@ -122,34 +120,9 @@ describe('files of replaced records are written anew', () => {
       expect((await backend.read(keys[round % 4]!))!.data).toBe(data);
     }
   });
-
-  it('at most 64 files are kept; none stays when the storage is closed', async () => {
-    const keys = times(50, newKey);
-    await Promise.all(keys.map(key => backend.create(key, writeOf('0'))));
-    for (const round of ['1', '2', '3']) {
-      await Promise.all(keys.map(key => save(key, round)));
-    }
-    const kept = (await readdir(join(folder, 'tmp'))).filter(name => name.includes('-file-'));
-    expect(kept.length).toBeGreaterThan(0);
-    expect(kept.length).toBeLessThanOrEqual(64);
-    await backend.close();
-    expect(await readdir(join(folder, 'tmp'))).toEqual([]);
-  });
-
-  it('a sweep, or a hand, that takes the kept files away does no harm', async () => {
-    const key = newKey();
-    await backend.create(key, writeOf('0'));
-    for (const data of ['1', '2', '3']) {
-      await save(key, data);
-      const tmp = join(folder, 'tmp');
-      const kept = (await readdir(tmp)).filter(name => name.includes('-file-'));
-      await Promise.all(kept.map(name => rm(join(tmp, name))));
-      expect((await backend.read(key))!.data).toBe(data);
-    }
-  });
 });
 
-describe('files that are known are not read again', () => {
+describe('nothing of what files said is remembered', () => {
   /** Another process, as far as files go. */
   let other: FileBackend;
   beforeEach(async () => {
@@ -254,25 +227,12 @@ describe('files that are known are not read again', () => {
     (await backend.read(key))!.data = 'changed';
     expect((await backend.read(key))!.data).toBe('data');
   });
-
-  it('a replaced file rests for 20 ms, longer than a step of its clock, before it is written anew', async () => {
-    const spares = new SpareFiles(folder, 'prefix');
-    await writeFile(join(folder, 'replaced'), 'data');
-    const spare = spares.link(join(folder, 'replaced'))!;
-    await rm(join(folder, 'replaced'));
-    const startedAt = performance.now();
-    spares.keep(spare);
-    let taken = spares.take(join(folder, 'taken'));
-    for (; !taken; taken = spares.take(join(folder, 'taken')));
-    closeSync(taken.file);
-    expect(performance.now() - startedAt).toBeGreaterThanOrEqual(20);
-  });
 });
 
 const nextTick = () => new Promise<void>(resolve => process.nextTick(resolve));
 
-describe('locks that are given back are kept', () => {
-  it('with nothing in them: 300 saves that nobody waited for stored all or nothing, and left nothing', async () => {
+describe('a lock that is given back is gone', () => {
+  it('with what was in it: 300 saves that nobody waited for stored all or nothing, and left nothing', async () => {
     for (let round = 0; round < 300; round++) {
       const key = newKey();
       await backend.create(key, writeOf('before'));
@@ -287,15 +247,12 @@ describe('locks that are given back are kept', () => {
       const saved = await saving;
       expect((await backend.read(key))!.data).toBe(saved ? 'after' : 'before');
       for (const entry of await readdir(join(folder, 'tmp'), { recursive: true, withFileTypes: true })) {
-        if (entry.isFile()) {
-          expect(entry.name).toContain('-file-');
-          await rm(join(folder, 'tmp', entry.name)); // a save that finds none waits for the disk
-        }
+        expect(entry.name).toBe('nothing');
       }
     }
   });
 
-  it('with the lease that held them: one that holds another session gives nothing back, and moves no expiry', async () => {
+  it('with the lease that held it: one that holds another session gives nothing back, and moves no expiry', async () => {
     const [key, another] = [newKey(), newKey()];
     await backend.create(key, writeOf('data'));
     await backend.create(another, writeOf('data'));
