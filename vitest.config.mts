@@ -9,8 +9,11 @@ const WORKERS = Math.min(2 * availableParallelism(), 8);
 /** Milliseconds. Full counts take minutes where others use the disk too. */
 const TIMEOUT = process.env.TEST_LONG ? 180_000 : 60_000;
 
-/** With TEST_STORAGES=ram, no test is left of these, which vitest takes for a failure. */
-const SEVERAL_PROCESSES = ['test/e2e/processes.spec.ts', 'test/faults/dying-holder.spec.ts'];
+/** With TEST_STORAGES=ram, no test is left of some, which vitest takes for a failure. */
+const EXCLUDED = [
+  ...(SHARED_STORAGES.length > 0 ? [] : ['test/e2e/processes.spec.ts', 'test/faults/dying-holder.spec.ts']),
+  ...(SHARED_STORAGES.includes('memcached') ? [] : ['test/faults/memcached-timing.spec.ts']),
+];
 
 /** Files of a folder of test/. */
 function project(
@@ -25,7 +28,7 @@ function project(
     test: {
       name,
       include: [`test/${folder}/**/*.spec.ts`],
-      exclude: SHARED_STORAGES.length > 0 ? [] : SEVERAL_PROCESSES,
+      exclude: EXCLUDED,
       setupFiles: ['test/support/setup-file.ts'],
       testTimeout: TIMEOUT,
       hookTimeout: TIMEOUT,
@@ -53,6 +56,7 @@ export default defineConfig({
       project('docs'),
       project('browser'),
       project('package'),
+      project('models'),
       // After all others, and two at a time: what they measure is to be the servers', not the machine's.
       project('faults', 'faults', { maxWorkers: 2, sequence: { groupOrder: 1 } }),
     ],

@@ -20,6 +20,7 @@ const NEEDS: Record<string, Need[]> = {
   contract: ['storages'],
   e2e: ['storages', 'own servers', ...(isLong ? ['pgbouncer' as const] : [])],
   faults: ['storages', 'own servers'],
+  models: ['spin', 'cc'],
   ecosystem: ['storages', 'redis'],
   browser: ['storages', 'chromium'],
   docs: ['every storage'],
@@ -37,6 +38,8 @@ export default async function setup(project: TestProject): Promise<() => Promise
     memcached: isOwn('memcached') || (isShared('memcached') && !TEST_MEMCACHED_SERVERS),
     pgbouncer: needs.has('pgbouncer') && isTested('postgresql'),
     redis: needs.has('redis'),
+    spin: needs.has('spin'),
+    cc: needs.has('cc'),
     chromium: needs.has('chromium') && !TEST_CHROMIUM,
   };
   await installMissing((Object.keys(programs) as NeededName[]).filter(name => programs[name]));

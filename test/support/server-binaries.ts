@@ -26,6 +26,9 @@ const NEEDED = {
   },
   /** In which a store of express-session's keeps its sessions. */
   redis: { packageName: 'redis-server', program: 'redis-server', folders: async () => PATHS },
+  /** Which checks models, and what compiles them. */
+  spin: { packageName: 'spin', program: 'spin', folders: async () => PATHS },
+  cc: { packageName: 'gcc', program: 'cc', folders: async () => PATHS },
   chromium: { packageName: 'chromium', program: 'chromium', folders: async () => PATHS },
 } satisfies Record<string, Needed>;
 
@@ -36,6 +39,7 @@ export const postgresqlBinaries = () => binaries('postgresql');
 export const memcachedBinaries = () => binaries('memcached');
 export const pgbouncerBinaries = () => binaries('pgbouncer');
 export const redisBinaries = () => binaries('redis');
+export const spinBinaries = () => binaries('spin');
 
 /** Chromium's path. */
 export const chromiumProgram = async () =>

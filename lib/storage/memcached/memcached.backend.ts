@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { SessionException, SessionSerializationException } from '../../exceptions/session.exception.js';
 import type { ResolvedSessionOptions } from '../../options/session-options.js';
 import { describeError } from '../describe-error.js';
@@ -11,6 +12,8 @@ const ITEM_OVERHEAD = 512;
  * Milliseconds that a lapsed lock stays: who takes it over has to know that there was a holder, who may come back.
  */
 const LAPSED_LOCK_MS = 60 * 60_000;
+/** Milliseconds until a server that did not answer is asked again to free a lock. */
+const FREE_AGAIN = 500;
 
 /** The first line of a session's item; the rest is the data. */
 interface Header {
@@ -30,6 +33,7 @@ interface StoredItem {
 
 /** What a lease of this process holds: the session as it knows it, and the mark of the lock's item. */
 interface Held extends StoredItem {
+  key: string;
   lockCas: Buffer;
 }
 
@@ -56,6 +60,9 @@ export class MemcachedBackend implements SessionBackend {
   private readonly held = new WeakMap<Lease, Held>();
   /** Leases that were told `'busy'`: they ask again for the lock's item too, in the same exchange. */
   private readonly waiting = new WeakSet<Lease>();
+  /** Locks that are being given back behind the answers. */
+  private readonly freeing = new Set<Promise<void>>();
+  private isClosed = false;
 
   /**
    * @param itemLimit bytes that an item may take
@@ -92,42 +99,35 @@ export class MemcachedBackend implements SessionBackend {
       await this.connection.delete(key, this.lockKey(key), lockCas);
       return undefined;
     }
-    this.held.set(lease, { ...item, lockCas });
+    this.held.set(lease, { ...item, key, lockCas });
     return toRecord(item);
   }
 
   async renew(key: string, lease: Lease): Promise<boolean> {
-    const renewed = await this.withHeld(key, lease, async held => {
-      const [lockCas, item] = await Promise.all([
-        this.connection.set(key, this.lockKey(key), lockValue(lease), lockTtl(lease), held.lockCas),
-        this.find(key),
-      ]);
-      return lockCas && item?.header.version === held.header.version ? { ...item, lockCas } : undefined;
-    });
-    if (renewed) {
-      this.held.set(lease, renewed);
-    }
-    return renewed !== undefined;
+    const held = await this.heldBy(key, lease);
+    const lockCas =
+      held && ((await this.renewHeld(key, lease, held)) ?? (await this.renewAgain(key, lease, held)));
+    return lockCas !== undefined;
   }
 
   async unlock(key: string, lease: Lease, ttl?: number): Promise<void> {
-    await this.withHeld(key, lease, async held => {
-      const touched = { ...held.header, expiresAt: Date.now() + (ttl ?? 0) };
-      const [unlocked] = await Promise.all([
-        this.connection.delete(key, this.lockKey(key), held.lockCas),
-        ttl === undefined ? undefined : this.write(key, held, touched, held.data),
-      ]);
-      return unlocked || undefined;
-    });
-    this.held.delete(lease);
+    const held = ttl === undefined ? undefined : await this.heldBy(key, lease);
+    const touch = (read: Held, ms: number) =>
+      this.write(key, read, { ...read.header, expiresAt: Date.now() + ms }, read.data);
+    // By the mark of what was read, so that it changes nothing that another has stored.
+    await Promise.all([this.free(key, lease), held && ttl !== undefined ? touch(held, ttl) : undefined]);
   }
 
   async touch(key: string, ttl: number): Promise<boolean> {
-    const item = await this.find(key);
-    return (
-      item !== undefined &&
-      (await this.write(key, item, { ...item.header, expiresAt: Date.now() + ttl }, item.data)) !== undefined
-    );
+    for (;;) {
+      const item = await this.find(key);
+      if (!item) {
+        return false;
+      }
+      if (await this.replaceItem(key, { ...item.header, expiresAt: Date.now() + ttl }, item.data, item.cas)) {
+        return true;
+      }
+    }
   }
 
   async create(key: string, write: SessionWrite, lease?: Lease): Promise<boolean> {
@@ -151,41 +151,35 @@ export class MemcachedBackend implements SessionBackend {
       cas = await this.connection.set(key, this.itemKey(key), value, write.ttl, old.cas);
     }
     if (cas && lease) {
-      const lockCas = await this.connection.set(key, this.lockKey(key), lockValue(lease), lockTtl(lease));
-      this.held.set(lease, { header, data: write.data, cas, lockCas: lockCas! });
+      const lockCas = await this.setLock(key, lease);
+      this.held.set(lease, { key, header, data: write.data, cas, lockCas: lockCas! });
     }
     return cas !== undefined;
   }
 
+  /** The lock is freed once the session is stored: until then, a touch by another may make a second try necessary. */
   async save(
     key: string,
     write: SessionWrite,
     lease: Lease,
     { unlock }: { unlock: boolean },
   ): Promise<boolean> {
-    const saved = await this.withHeld(key, lease, async held => {
-      if (await this.isExpired(key, held)) {
-        return undefined;
-      }
-      const header = toHeader(write, held.header.createdAt);
-      const [cas, lockCas] = await Promise.all([
-        this.write(key, held, header, write.data),
-        unlock
-          ? this.connection.delete(key, this.lockKey(key), held.lockCas)
-          : this.connection.set(key, this.lockKey(key), lockValue(lease), lockTtl(lease), held.lockCas),
-      ]);
-      return cas && { header, data: write.data, cas, lockCas };
-    });
-    if (saved?.lockCas instanceof Buffer) {
-      this.held.set(lease, { ...saved, lockCas: saved.lockCas });
-      return true;
+    const held = await this.heldBy(key, lease);
+    if (!held || (await this.isExpired(key, held))) {
+      this.freeLater(key, lease);
+      return false;
     }
-    this.held.delete(lease);
-    if (saved && !saved.lockCas) {
-      // A renewal that was under way has changed the lock's mark: now by its name.
-      await (unlock ? this.unlock(key, lease) : this.renew(key, lease));
+    const header = toHeader(write, held.header.createdAt);
+    const [cas, lockCas] = await Promise.all([
+      this.write(key, held, header, write.data),
+      unlock ? undefined : this.setLock(key, lease, held.lockCas),
+    ]);
+    if (cas && !unlock) {
+      this.held.set(lease, { key, header, data: write.data, cas, lockCas: lockCas ?? held.lockCas });
+    } else {
+      this.freeLater(key, lease);
     }
-    return saved !== undefined;
+    return cas !== undefined;
   }
 
   async delete(key: string, lease?: Lease): Promise<boolean> {
@@ -201,18 +195,13 @@ export class MemcachedBackend implements SessionBackend {
   }
 
   private async deleteHeld(key: string, lease: Lease): Promise<boolean> {
-    const removed = await this.withHeld(key, lease, async held => {
-      if (await this.isExpired(key, held)) {
-        return undefined;
-      }
-      const [gone] = await Promise.all([
-        this.ifUnsaved(key, held, cas => this.connection.delete(key, this.itemKey(key), cas)),
-        this.connection.delete(key, this.lockKey(key), held.lockCas),
-      ]);
-      return gone;
-    });
-    this.held.delete(lease);
-    return removed ?? false;
+    const held = await this.heldBy(key, lease);
+    const isRemoved =
+      held &&
+      !(await this.isExpired(key, held)) &&
+      (await this.ifUnsaved(key, held, cas => this.connection.delete(key, this.itemKey(key), cas)));
+    this.freeLater(key, lease);
+    return isRemoved ?? false;
   }
 
   /** memcached removes what has expired by itself. */
@@ -221,6 +210,8 @@ export class MemcachedBackend implements SessionBackend {
   }
 
   async close(): Promise<void> {
+    this.isClosed = true;
+    await Promise.all(this.freeing);
     this.connection.close();
   }
 
@@ -237,23 +228,75 @@ export class MemcachedBackend implements SessionBackend {
     return item && parse(item);
   }
 
-  /**
-   * Does what a lease allows: by this object's notes of it, and, where they are missing or out of date, by the
-   * lock's item, as long as that names the lease.
-   */
-  private async withHeld<T>(
-    key: string,
-    lease: Lease,
-    use: (held: Held) => Promise<T | undefined>,
-  ): Promise<T | undefined> {
-    const noted = this.held.get(lease);
-    const done = noted && (await use(noted));
-    if (done !== undefined) {
-      return done;
+  private noted(key: string, lease: Lease): Held | undefined {
+    const held = this.held.get(lease);
+    return held?.key === key ? held : undefined;
+  }
+
+  /** What a lease holds: by this object's notes, or, without any, by the lock's item, as long as that names the lease. */
+  private async heldBy(key: string, lease: Lease): Promise<Held | undefined> {
+    const held = this.noted(key, lease);
+    if (held) {
+      return held;
     }
-    this.held.delete(lease);
     const [lock, item] = await Promise.all([this.connection.get(key, this.lockKey(key)), this.find(key)]);
-    return lock && item && tokenOf(lock) === lease.token ? use({ ...item, lockCas: lock.cas }) : undefined;
+    return lock && item && tokenOf(lock) === lease.token ? { ...item, key, lockCas: lock.cas } : undefined;
+  }
+
+  /** @returns the lock's new mark; undefined if that is another one, or another has saved the session */
+  private async renewHeld(key: string, lease: Lease, held: Held): Promise<Buffer | undefined> {
+    const [lockCas, item] = await Promise.all([this.setLock(key, lease, held.lockCas), this.find(key)]);
+    this.noteLock(lease, lockCas);
+    return item?.header.version === held.header.version ? lockCas : undefined;
+  }
+
+  /** After a renewal that was under way, the lock has another mark. */
+  private async renewAgain(key: string, lease: Lease, held: Held): Promise<Buffer | undefined> {
+    const lock = await this.connection.get(key, this.lockKey(key));
+    const isHeld = lock !== undefined && tokenOf(lock) === lease.token;
+    return isHeld ? this.renewHeld(key, lease, { ...held, lockCas: lock.cas }) : undefined;
+  }
+
+  /** Of the session, what a save has noted meanwhile is newer. */
+  private noteLock(lease: Lease, lockCas: Buffer | undefined): void {
+    const held = this.held.get(lease);
+    if (held && lockCas) {
+      this.held.set(lease, { ...held, lockCas });
+    }
+  }
+
+  /** Removes the lock's item, if it is this lease's: by the mark that was noted, or else by its name. */
+  private async free(key: string, lease: Lease): Promise<void> {
+    const held = this.noted(key, lease);
+    if (held) {
+      this.held.delete(lease);
+    }
+    if (held && (await this.connection.delete(key, this.lockKey(key), held.lockCas))) {
+      return;
+    }
+    const lock = await this.connection.get(key, this.lockKey(key));
+    if (lock && tokenOf(lock) === lease.token) {
+      await this.connection.delete(key, this.lockKey(key), lock.cas);
+    }
+  }
+
+  /** As `free`, behind the answer. A server that does not answer is asked again, until the lock has lapsed anyway. */
+  private freeLater(key: string, lease: Lease): void {
+    const work = (async () => {
+      for (const end = Date.now() + lease.ms; Date.now() < end && !this.isClosed;) {
+        try {
+          return await this.free(key, lease);
+        } catch {
+          await sleep(FREE_AGAIN, undefined, { ref: false });
+        }
+      }
+    })();
+    this.freeing.add(work);
+    void work.then(() => this.freeing.delete(work));
+  }
+
+  private setLock(key: string, lease: Lease, cas?: Buffer): Promise<Buffer | undefined> {
+    return this.connection.set(key, this.lockKey(key), lockValue(lease), lockTtl(lease), cas);
   }
 
   /** Takes a lock whose time has passed; of several that try, one gets it. */
@@ -266,9 +309,7 @@ export class MemcachedBackend implements SessionBackend {
       return this.connection.add(key, this.lockKey(key), lockValue(lease), lockTtl(lease)); // freed since
     }
     const isRunning = Number(lock.value.split(' ')[1]) > Date.now(); // not so for an item that is none of ours
-    return tokenOf(lock) === lease.token || !isRunning
-      ? this.connection.set(key, this.lockKey(key), lockValue(lease), lockTtl(lease), lock.cas)
-      : undefined;
+    return tokenOf(lock) === lease.token || !isRunning ? this.setLock(key, lease, lock.cas) : undefined;
   }
 
   private async renewVersion(key: string): Promise<StoredItem | undefined> {
