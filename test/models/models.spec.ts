@@ -61,7 +61,12 @@ describe('the lock of the file storage', () => {
   ])(
     'mutant %i is refused: %s',
     async mutant => {
-      const { fault } = await check('file-lock.pml', ['-DP=2', '-DD=1', `-DMUTANT=${mutant}`, ...(mutant === 6 ? ['-DHELD'] : [])]);
+      const { fault } = await check('file-lock.pml', [
+        '-DP=2',
+        '-DD=1',
+        `-DMUTANT=${mutant}`,
+        ...(mutant === 6 ? ['-DHELD'] : []),
+      ]);
       expect(fault).toMatch(/destroyed|record/);
     },
     300_000,
