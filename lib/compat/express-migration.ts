@@ -53,7 +53,7 @@ export class ExpressMigration implements FormerSessions {
 
   private async move(sid: string, key: string): Promise<void> {
     const { backend } = this.runtime;
-    const look = () => backend.guard('migrate', key, this.store.get(sid));
+    const look = () => backend.guard('migrate', key, () => this.store.get(sid));
     const former = await look();
     if (!former) {
       return; // it has ended, or moved
@@ -74,7 +74,7 @@ export class ExpressMigration implements FormerSessions {
         await sleep(10);
       }
     }
-    await backend.guard('migrate', key, this.store.destroy(sid));
+    await backend.guard('migrate', key, () => this.store.destroy(sid));
   }
 
   private toWrite({ cookie: { originalMaxAge }, ...data }: ExpressStoredSession) {

@@ -60,7 +60,7 @@ export interface SessionModuleOptions {
   password?: string;
   /** `'memcached'`: what all keys begin with. Default `'session:'`. */
   keyPrefix?: string;
-  /** `'postgresql'`, `'memcached'`: seconds that a call may take before the request is answered 503. Default 5. */
+  /** Seconds that a call of the storage may take before the request is answered 503; not for `'ram'`. Default 5. */
   storageTimeout?: number;
 
   /** Name of the cookie. Default `'session_id'`. */

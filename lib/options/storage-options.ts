@@ -2,7 +2,10 @@ import type { SessionModuleOptions } from './session-options.js';
 
 type Options = SessionModuleOptions;
 
-/** The options that one storage knows, or two. */
+/** Stands for a backend of the application's, and a store of express-session's. */
+const OWN = 'your own backend';
+
+/** The options that not every storage knows. */
 const BELONGS_TO: Partial<Record<keyof Options, string[]>> = {
   storagePath: ['file'],
   maxSessions: ['ram'],
@@ -16,7 +19,7 @@ const BELONGS_TO: Partial<Record<keyof Options, string[]>> = {
   username: ['memcached'],
   password: ['memcached'],
   keyPrefix: ['memcached'],
-  storageTimeout: ['postgresql', 'memcached'],
+  storageTimeout: ['postgresql', 'memcached', 'file', OWN],
 };
 
 /** A name of PostgreSQL's has at most 63 bytes; the rest is cut off, silently. */
@@ -29,13 +32,11 @@ const KEY_PREFIX = /^[\x21-\x7e]{0,150}$/;
 /** @returns what is wrong with the options of the storage that is asked for */
 export function checkStorageOptions(options: Options): string[] {
   const { storageType = 'ram' } = options;
+  const storage = typeof storageType === 'string' ? storageType : OWN;
   const problems = Object.entries(BELONGS_TO)
-    .filter(
-      ([name, storages]) =>
-        options[name as keyof Options] !== undefined && !storages.includes(storageType as string),
-    )
+    .filter(([name, storages]) => options[name as keyof Options] !== undefined && !storages.includes(storage))
     .map(([name, storages]) => {
-      const wanted = storages.map(storage => `'${storage}'`).join(' or ');
+      const wanted = storages.map(known => (known === OWN ? OWN : `'${known}'`)).join(' or ');
       return `${name} goes with storageType ${wanted}; set that, or remove ${name}`;
     });
   switch (storageType) {

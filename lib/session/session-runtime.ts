@@ -28,7 +28,8 @@ export class SessionRuntime {
     backend: SessionBackend,
   ) {
     this.codec = new SessionCodec(options.serializer);
-    this.backend = new FailSafeBackend(backend, options.debug, key => this.codec.forget(key));
+    const limitMs = options.storageType === 'ram' ? undefined : options.storageTimeoutMs;
+    this.backend = new FailSafeBackend(backend, options.debug, key => this.codec.forget(key), limitMs);
     this.locks = new LockManager(this.backend, options.leaseMs);
   }
 

@@ -10,74 +10,78 @@ import type { Lease, OwnedRecord, OwnerSelection, SessionBackend, SessionWrite }
 
 /**
  * A backend whose failures are logged and become `SessionStorageException` (503), so that nobody above can
- * take trouble for absence.
+ * take trouble for absence. One that does not answer in time has failed, and so has one that throws.
  */
 export class FailSafeBackend implements SessionBackend {
   private readonly logger = new Logger('SessionStorage');
   readonly inProcess: boolean;
 
-  /** @param onDelete is told of each key that is to be removed; without one, of all that an owner has */
+  /**
+   * @param onDelete is told of each key that is to be removed; without one, of all that an owner has
+   * @param limitMs milliseconds that a call may take, but for sweeps and the end; undefined: any time
+   */
   constructor(
     private readonly backend: SessionBackend,
     private readonly debug: boolean,
     private readonly onDelete?: (key?: string) => void,
+    private readonly limitMs?: number,
   ) {
     this.inProcess = backend.inProcess ?? false;
   }
 
   read(key: string) {
-    return this.guard('read', key, this.backend.read(key));
+    return this.guard('read', key, () => this.backend.read(key));
   }
 
   lock(key: string, lease: Lease) {
-    return this.guard('lock', key, this.backend.lock(key, lease));
+    return this.guard('lock', key, () => this.backend.lock(key, lease));
   }
 
   renew(key: string, lease: Lease) {
-    return this.guard('renew', key, this.backend.renew(key, lease));
+    return this.guard('renew', key, () => this.backend.renew(key, lease));
   }
 
   unlock(key: string, lease: Lease, ttl?: number) {
-    return this.guard('unlock', key, this.backend.unlock(key, lease, ttl));
+    return this.guard('unlock', key, () => this.backend.unlock(key, lease, ttl));
   }
 
   touch(key: string, ttl: number) {
-    return this.guard('touch', key, this.backend.touch(key, ttl));
+    return this.guard('touch', key, () => this.backend.touch(key, ttl));
   }
 
   create(key: string, write: SessionWrite, lease?: Lease) {
-    return this.guard('create', key, this.backend.create(key, write, lease));
+    return this.guard('create', key, () => this.backend.create(key, write, lease));
   }
 
   save(key: string, write: SessionWrite, lease: Lease, options: { unlock: boolean }) {
-    return this.guard('save', key, this.backend.save(key, write, lease, options));
+    return this.guard('save', key, () => this.backend.save(key, write, lease, options));
   }
 
   delete(key: string, lease?: Lease) {
     this.onDelete?.(key);
-    return this.guard('delete', key, this.backend.delete(key, lease));
+    return this.guard('delete', key, () => this.backend.delete(key, lease));
   }
 
   cleanUp(signal?: AbortSignal) {
-    return this.guard('cleanUp', '', this.backend.cleanUp(signal));
+    return this.guard('cleanUp', '', () => this.backend.cleanUp(signal), Infinity);
   }
 
   close() {
-    return this.guard('close', '', this.backend.close());
+    return this.guard('close', '', () => this.backend.close(), Infinity);
   }
 
   count(): Promise<number> {
     if (!this.backend.count) {
       throw new SessionUnsupportedException('count');
     }
-    return this.guard('count', '', this.backend.count());
+    return this.guard('count', '', () => this.backend.count!());
   }
 
   findByOwner(owner: string): Promise<OwnedRecord[]> {
     if (!this.backend.findByOwner) {
       throw new SessionUnsupportedException('findByOwner');
     }
-    return this.guard('findByOwner', '', this.backend.findByOwner(owner));
+    return this.guard('findByOwner', '', () => this.backend.findByOwner!(owner));
   }
 
   deleteByOwner(owner: string, options?: OwnerSelection): Promise<number> {
@@ -85,12 +89,12 @@ export class FailSafeBackend implements SessionBackend {
       throw new SessionUnsupportedException('destroyByOwner');
     }
     this.onDelete?.();
-    return this.guard('deleteByOwner', '', this.backend.deleteByOwner(owner, options));
+    return this.guard('deleteByOwner', '', () => this.backend.deleteByOwner!(owner, options));
   }
 
   /** What all calls of the storage go through; also those of a store that sessions come from. */
-  guard<T>(operation: string, key: string, result: Promise<T>): Promise<T> {
-    const guarded = result.catch((error: unknown) => this.fail(operation, error));
+  guard<T>(operation: string, key: string, call: () => T | Promise<T>, limitMs = this.limitMs): Promise<T> {
+    const guarded = limited(call, limitMs).catch((error: unknown) => this.fail(operation, error));
     return this.debug ? guarded.then(value => this.log(operation, key, value)) : guarded;
   }
 
@@ -107,4 +111,21 @@ export class FailSafeBackend implements SessionBackend {
     this.logger.error(`The session storage failed to ${operation}: ${describeError(error)}`);
     throw new SessionStorageException(operation, error);
   }
+}
+
+/** Its answer in time. @param limitMs undefined or Infinity: whenever it comes */
+function limited<T>(call: () => T | Promise<T>, limitMs: number | undefined): Promise<T> {
+  try {
+    const answer = Promise.resolve(call());
+    return limitMs === undefined || limitMs === Infinity ? answer : inTime(answer, limitMs);
+  } catch (error) {
+    return Promise.reject(error); // it throws, where it should reject
+  }
+}
+
+function inTime<T>(answer: Promise<T>, limitMs: number): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(`no answer within ${limitMs} ms`)), limitMs);
+    answer.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
 }

@@ -45,17 +45,17 @@ function headerOf(length: number, filler: (index: number) => string): string {
   return text.slice(0, length);
 }
 
-/** The ratio of two headers' times; several tries, as something else may take the time meanwhile. */
+/** The ratio of two headers' times; many short tries, as something else may take the time meanwhile, or the garbage of the tries before. */
 function growth(read: (cookie: string) => unknown, short: string, long: string): number {
   const time = (header: string) => {
     const started = performance.now();
-    for (let runs = 0; runs < 20; runs++) {
+    for (let runs = 0; runs < 4; runs++) {
       read(header);
     }
     return performance.now() - started;
   };
   let [ofShort, ofLong] = [Infinity, Infinity];
-  for (let tries = 0; tries < 100 && (tries < 20 || ofLong > 2.4 * ofShort); tries++) {
+  for (let tries = 0; tries < 500 && (tries < 100 || ofLong > 2.4 * ofShort); tries++) {
     ofShort = Math.min(ofShort, time(short));
     ofLong = Math.min(ofLong, time(long));
   }

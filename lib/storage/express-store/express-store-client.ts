@@ -1,6 +1,9 @@
 import { SessionOptionsException } from '../../exceptions/session.exception.js';
 import type { ExpressStore, ExpressStoredSession } from './express-store.js';
 
+/** Milliseconds after which a call counts as lost: the next one for the session waits for it. */
+const LOST_MS = 30_000;
+
 /** An express-session store with promises for callbacks. */
 export class ExpressStoreClient {
   private isConnected = true;
@@ -56,7 +59,11 @@ export class ExpressStoreClient {
       if (!this.isConnected) {
         throw new Error('the store is disconnected');
       }
-      const started = start((error, result) => (error ? reject(error) : resolve(result)));
+      const timer = setTimeout(() => reject(new Error('the store has not called back')), LOST_MS).unref();
+      const started = start((error, result) => {
+        clearTimeout(timer);
+        return error ? reject(error) : resolve(result);
+      });
       // Some return a promise, too, which fails when nobody is listening.
       if (started instanceof Promise) {
         started.catch(reject);
