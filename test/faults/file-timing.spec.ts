@@ -12,9 +12,6 @@ import { FileBackend } from '../../lib/storage/file/file.backend.js';
 import { FileLock, LockWatch } from '../../lib/storage/file/file-lock.js';
 import { FileRecords } from '../../lib/storage/file/file-records.js';
 import { newKey, newLease, times, until, writeOf } from '../contract/fixtures.js';
-import { inLong } from '../support/long.js';
-
-const ROUNDS = inLong(1_000, 60);
 
 let folder: string;
 let backend: FileBackend;
@@ -158,33 +155,6 @@ describe("invariant 9: a dead holder's lock lapses by a clock that nobody sets",
     }
   });
 });
-
-it(`invariant 12: destroyByOwner misses no session that changes its id, ${ROUNDS} rounds of 4 sessions in two processes`, async () => {
-  const idle = times(10, newKey);
-  await Promise.all(idle.map(key => backend.create(key, writeOf('{}', { owner: 'idle' }))));
-  const stores = [storeOn(backend), storeOn(other)];
-  for (let round = 0; round < ROUNDS; round++) {
-    const owner = `owner ${round}`;
-    const ids = await Promise.all(times(4, index => stores[index % 2]!.create({}, { owner })));
-    const state = { isOver: false };
-    const busy = ids.map(async (id, index) => {
-      for (let current: string | undefined = id; current !== undefined && !state.isOver;) {
-        current = await stores[index % 2]!.update(
-          current,
-          async session => (await session.regenerate(), session.id),
-        ).catch(() => undefined);
-      }
-    });
-    await sleep(round % 5);
-    await stores[round % 2]!.destroyByOwner(owner);
-    const left = await stores[0]!.findByOwner(owner);
-    state.isOver = true;
-    await Promise.all(busy);
-    expect(left).toEqual([]);
-    expect(await stores[1]!.findByOwner(owner)).toEqual([]);
-  }
-  expect(await backend.findByOwner('idle')).toHaveLength(10);
-}, 120_000);
 
 describe('what is done to the folder while the application runs', () => {
   it('emptied, on the file system that it was on: made anew; those sessions are gone, and new ones are kept', async () => {

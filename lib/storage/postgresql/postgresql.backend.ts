@@ -227,14 +227,15 @@ export class PostgresqlBackend implements SessionBackend {
 
   async deleteByOwner(owner: string, { except, only }: OwnerSelection = {}): Promise<number> {
     const values = [toText(owner), except ?? null, only ?? null];
-    let removed = 0;
-    // A session that gets a new id meanwhile has gone from its old key and is not seen under its new one: look again.
-    for (let pass = 1, found = 1; pass <= 2 || found > 0; pass++) {
-      const rows = await this.query<{ live: boolean }>('deleteByOwner', values);
-      found = rows.length;
-      removed += rows.filter(row => row.live).length;
+    // A session that gets a new id meanwhile is there under one of two at any time, but may be gone from the one that was
+    // seen: only where none was seen, none is left.
+    for (let removed = 0; ;) {
+      const [found] = await this.query<{ seen: number; live: number }>('deleteByOwner', values);
+      removed += found!.live;
+      if (found!.seen === 0) {
+        return removed;
+      }
     }
-    return removed;
   }
 
   private async readMany(keys: string[]): Promise<(Row | undefined)[]> {

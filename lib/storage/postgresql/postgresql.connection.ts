@@ -8,6 +8,10 @@ import { UnsentRequestException } from '../unsent-request.exception.js';
 /** SQLSTATEs of a server connection that does not know, or knows already, a prepared statement. */
 const STATEMENT_UNKNOWN = '26000';
 const STATEMENT_EXISTS = '42P05';
+/** SQLSTATEs of a statement that was rolled back so that another can go on. */
+const DEADLOCK = '40P01';
+const NOT_SERIALIZABLE = '40001';
+const TRIES = 3;
 
 interface QueryResult {
   rows: unknown[];
@@ -95,7 +99,7 @@ export class PostgresqlConnection {
   }
 
   /** @param name of the statement; the same name always goes with the same text */
-  async query(name: string, text: string, values: unknown[]): Promise<QueryResult> {
+  async query(name: string, text: string, values: unknown[], tries = TRIES): Promise<QueryResult> {
     const { usesPrepared } = this;
     try {
       const result = await this.send({
@@ -108,6 +112,9 @@ export class PostgresqlConnection {
       if (usesPrepared && isSqlState(error, STATEMENT_UNKNOWN, STATEMENT_EXISTS)) {
         this.usesPrepared = false; // the statement was refused before it did anything
         return this.query(name, text, values);
+      }
+      if (tries > 1 && isSqlState(error, DEADLOCK, NOT_SERIALIZABLE)) {
+        return this.query(name, text, values, tries - 1); // rolled back, for the sake of another one
       }
       throw error;
     }

@@ -29,6 +29,9 @@ export interface PostgresqlStatements {
  */
 const NO_WAIT = `set_config('synchronous_commit', 'off', true)`;
 
+/** Of an owner: all, all but one, or one. */
+const OWNED = `owner = $1 AND ($2::text IS NULL OR key <> $2) AND ($3::text IS NULL OR key = $3)`;
+
 /** No session's key: those are hashes. */
 const SWEEP_KEY = `'sweep'`;
 
@@ -112,8 +115,11 @@ export function postgresqlStatements(table: string): PostgresqlStatements {
     sweepDone: `DELETE FROM ${table} WHERE key = ${SWEEP_KEY} AND lock_token = $1 RETURNING ${NO_WAIT}`,
     count: `SELECT count(*)::int AS count FROM ${table} WHERE ${UNEXPIRED}`,
     findByOwner: `SELECT key, ${RECORD} FROM ${table} WHERE owner = $1 AND ${UNEXPIRED} ORDER BY created_at, key`,
-    deleteByOwner: `DELETE FROM ${table} WHERE owner = $1 AND ($2::text IS NULL OR key <> $2) AND ($3::text IS NULL OR key = $3)
-      RETURNING ${UNEXPIRED} AS live`,
+    // In the order of keys, as the batches: two that lock rows in different orders would wait for each other.
+    deleteByOwner: `WITH seen AS (SELECT count(*)::int AS n FROM ${table} WHERE ${OWNED}),
+      owned AS MATERIALIZED (SELECT key FROM ${table} WHERE ${OWNED} ORDER BY key FOR UPDATE),
+      gone AS (DELETE FROM ${table} AS stored USING owned WHERE stored.key = owned.key RETURNING ${UNEXPIRED} AS live)
+      SELECT (SELECT n FROM seen) AS seen, count(*) FILTER (WHERE live)::int AS live FROM gone`,
   };
 }
 

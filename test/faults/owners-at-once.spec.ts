@@ -1,0 +1,89 @@
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
+import { Client } from 'pg';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { SessionBackend } from 'nest-sessions';
+import { resolveSessionOptions } from '../../lib/options/resolve-options.js';
+import { SessionRuntime } from '../../lib/session/session-runtime.js';
+import { SessionStore } from '../../lib/session/session-store.js';
+import { openPostgresqlBackend } from '../../lib/storage/postgresql/postgresql.backend.js';
+import { BACKENDS, type TestStorage } from '../contract/backends.js';
+import { newKey, times, writeOf } from '../contract/fixtures.js';
+import { expectLogs } from '../support/expect-logs.js';
+import { inLong } from '../support/long.js';
+import { startPostgresqlServer } from '../support/servers.js';
+import { isTested } from '../support/storage-names.js';
+
+const ROUNDS = inLong(1_000, 60);
+
+const storeOn = (storage: SessionBackend) =>
+  new SessionStore(new SessionRuntime(resolveSessionOptions({}), storage), { readIds: () => [] });
+
+for (const { name, open } of BACKENDS.filter(backend =>
+  ['ram', 'file', 'postgresql'].includes(backend.name),
+)) {
+  describe(`log out everywhere: ${name}`, () => {
+    let storage: TestStorage;
+    beforeAll(async () => {
+      storage = await open();
+    });
+    afterAll(() => storage.close());
+    expectLogs();
+
+    it(`invariant 12: destroyByOwner misses no session that changes its id, ${ROUNDS} rounds of 6 in two processes`, async () => {
+      const idle = times(10, newKey);
+      await Promise.all(idle.map(key => storage.clients[0].create(key, writeOf('{}', { owner: 'idle' }))));
+      const stores = storage.clients.map(storeOn);
+      const of = (index: number) => stores[index % 2]!;
+      for (let round = 0; round < ROUNDS; round++) {
+        const owner = `owner ${round}`;
+        const ids = await Promise.all(times(6, index => of(index).create({}, { owner })));
+        const state = { isOver: false };
+        const busy = ids.map(async (id, index) => {
+          for (let current: string | undefined = id; current !== undefined && !state.isOver;) {
+            await nextTurn();
+            current = await of(index)
+              .update(current, async session => (await session.regenerate(), session.id))
+              .catch(() => undefined);
+          }
+        });
+        await sleep(round % 5);
+        await of(round).destroyByOwner(owner);
+        state.isOver = true;
+        await Promise.all(busy); // who was about to give a session a new id finds it gone, and takes that back
+        expect(await of(1).findByOwner(owner)).toEqual([]);
+      }
+      expect(await storage.clients[0].findByOwner!('idle')).toHaveLength(10);
+    }, 180_000);
+  });
+}
+
+describe.runIf(isTested('postgresql'))(
+  'a statement that PostgreSQL rolls back for the sake of another',
+  () => {
+    it('is sent again: destroyByOwner in a deadlock removes all', async () => {
+      const server = await startPostgresqlServer();
+      const backend = await openPostgresqlBackend(
+        resolveSessionOptions({ storageType: 'postgresql', url: server.url }),
+      );
+      const other = new Client({ connectionString: server.url });
+      await other.connect();
+      try {
+        const keys = times(3, newKey).toSorted();
+        await Promise.all(keys.map(key => backend.create(key, writeOf('{}', { owner: 'ann' }))));
+        const lock = (key: string) =>
+          other.query('SELECT 1 FROM nest_sessions WHERE key = $1 FOR UPDATE', [key]);
+        await other.query('BEGIN');
+        await lock(keys[2]!);
+        const removed = backend.deleteByOwner('ann'); // has the first ones, and waits for the last
+        await sleep(200);
+        await lock(keys[0]!); // so that each waits for the other; who came first finds out, and is rolled back
+        await other.query('COMMIT');
+        expect(await removed).toBe(3);
+      } finally {
+        await other.end();
+        await backend.close();
+        await server.close();
+      }
+    });
+  },
+);
