@@ -4,3 +4,6 @@ import { hash } from 'node:crypto';
 export function sessionKey(id: string): string {
   return hash('sha256', id, 'base64url');
 }
+
+/** Whether it can be a key: what is none names no session. */
+export const isSessionKey = (text: string): boolean => /^[\w-]{43}$/.test(text);

@@ -7,7 +7,7 @@ import { OpenSession } from './open-session.js';
 import { ownCopyOf } from './session-codec.js';
 import type { SentId } from './session-identity.js';
 import { contextsAround, currentContext, runInContext } from './session-context.js';
-import { sessionKey } from './session-id.js';
+import { isSessionKey, sessionKey } from './session-id.js';
 import { SessionRuntime } from './session-runtime.js';
 import type { SessionValues } from './session-data.js';
 import type { Session } from './session.js';
@@ -175,6 +175,9 @@ export class SessionStore {
             `destroyByOwner() got ${name}: ${String(value)}; pass a string, or leave it out`,
           );
         }
+      }
+      if (options.only !== undefined && !isSessionKey(options.only)) {
+        return 0;
       }
       const except = options.except === undefined ? undefined : sessionKey(options.except);
       const count = await this.runtime.backend.deleteByOwner(owner, { except, only: options.only });

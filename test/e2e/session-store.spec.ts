@@ -256,6 +256,15 @@ describe.each(ALL_SETUPS)('SessionStore: $storage, $adapter', setup => {
     expect((await store.findByOwner('carol')).map(({ current }) => current)).toEqual([false, false]);
   });
 
+  it("bad input is treated as absent: destroyByOwner()'s only that names no session removes none", async () => {
+    const id = await store.create({}, { owner: 'erin' });
+    for (const only of ['', 'a', 'a\0b', '\u{d800}', `${'x'.repeat(42)}\0`, 'x'.repeat(44), "'; --"]) {
+      expect(await store.destroyByOwner('erin', { only })).toBe(0);
+    }
+    expect(await store.exists(id)).toBe(true);
+    await store.destroy(id);
+  });
+
   it('destroyByOwner(): all, except one, or only one', async () => {
     const create = () => Promise.all([1, 2, 3].map(() => store.create({}, { owner: 'dave' })));
     const alive = async (ids: string[]) => Promise.all(ids.map(id => store.exists(id)));
