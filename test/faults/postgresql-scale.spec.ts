@@ -137,13 +137,14 @@ describe.runIf(isTested('postgresql'))('postgresql, at scale', { timeout: 600_00
     const alive = await times(inLong(2_000, 500), async index => {
       const key = sessionKey(`short-${index}`);
       await sleep(randomInt(0, 500));
-      const ttl = randomInt(50, 1_000);
+      const isEarly = index % 10 === 0; // in time on any machine
+      const ttl = isEarly ? 60_000 : randomInt(50, 1_000);
       const createdAt = Date.now();
       const expiresAt = createdAt + ttl; // at the earliest
       await backend.create(key, { data: '{}', ttl });
       // The touch will take as long as this did.
       const took = Date.now() - createdAt;
-      await sleep(Math.max(0, ttl + randomInt(-50 - 2 * took, 20)));
+      await sleep(isEarly ? 0 : Math.max(0, ttl + randomInt(-50 - 2 * took, 20)));
       const touched = await backend.touch(key, HOUR);
       expect(touched || Date.now() >= expiresAt).toBe(true);
       return touched;
@@ -155,7 +156,7 @@ describe.runIf(isTested('postgresql'))('postgresql, at scale', { timeout: 600_00
     expect(await number(`SELECT count(*) FROM ${table}`)).toBe(survivors);
     expect(await backend.count()).toBe(survivors);
     expect(removed).toBe(alive.length - survivors);
-    expect(survivors).toBeGreaterThan(0);
+    expect(survivors).toBeGreaterThanOrEqual(alive.length / 10);
     console.log(`${survivors} of ${alive.length} touched in time`);
   });
 
