@@ -8,12 +8,16 @@ type Attributes = Pick<ResolvedSessionOptions, (typeof ATTRIBUTES)[number]>;
 /** What the cookie asks of the session. */
 export type SessionAges = Pick<Session, 'timeout' | 'expiresAt'>;
 
-// oxlint-disable-next-line typescript/no-unsafe-declaration-merging -- the class defines them, by their names
-export interface ExpressSessionCookie extends Readonly<Attributes> {}
-
 /** `req.session.cookie`. Its age is the session's own `timeout`; all else is the module's options. */
-// oxlint-disable-next-line typescript/no-unsafe-declaration-merging
-export class ExpressSessionCookie {
+export class ExpressSessionCookie implements Readonly<Attributes> {
+  declare readonly path: Attributes['path'];
+  declare readonly domain: Attributes['domain'];
+  declare readonly secure: Attributes['secure'];
+  declare readonly httpOnly: Attributes['httpOnly'];
+  declare readonly sameSite: Attributes['sameSite'];
+  declare readonly partitioned: Attributes['partitioned'];
+  declare readonly priority: Attributes['priority'];
+
   readonly #options: ResolvedSessionOptions;
   readonly #session: () => SessionAges;
   /** When it expires, since that was changed or restarted in this request. */

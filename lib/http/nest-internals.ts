@@ -96,8 +96,10 @@ export function enterRoutes(adapter: HttpServer): () => boolean {
       target[verb] = changeHandlers(target[verb]!.bind(adapter), enterRoute);
     }
   }
-  for (const name of ['setNotFoundHandler', 'setErrorHandler']) {
-    target[name] = changeHandlers(target[name]!.bind(adapter), handler => enter(handler, runInContext));
+  // The handler of errors gets the error first, then the request.
+  for (const [name, requestAt] of Object.entries({ setNotFoundHandler: 0, setErrorHandler: 1 })) {
+    const enterAnswer = (handler: Handler) => enter(handler, runInContext, requestAt);
+    target[name] = changeHandlers(target[name]!.bind(adapter), enterAnswer);
   }
   const makeMount = target.createMiddlewareFactory!.bind(adapter);
   target.createMiddlewareFactory = async method =>

@@ -42,6 +42,10 @@ export class ResponseHook {
   /** Answers in place of what was held back, as Nest's own filter would; later calls of the handler go nowhere. */
   fail(error: unknown): void {
     const { res, context } = this;
+    if (res.headersSent) {
+      res.destroy(); // all that can still be told is that the answer is not complete
+      return;
+    }
     const isForClient = error instanceof SessionHttpException;
     if (!isForClient) {
       context.runtime.logger.error(error);
@@ -141,11 +145,7 @@ export class ResponseHook {
     } catch (error) {
       // Also of a call in the queue, with a wrong status, say: its handler is past, and cannot catch it.
       this.queue.length = 0;
-      if (res.headersSent) {
-        res.destroy(); // all that can still be told is that the answer is not complete
-      } else {
-        this.fail(error);
-      }
+      this.fail(error);
     }
   }
 

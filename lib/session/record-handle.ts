@@ -100,15 +100,15 @@ export class RecordHandle {
   async save(write: SessionWrite, release: boolean): Promise<void> {
     const { lock } = this;
     const { record } = lock;
+    let isSaved: boolean;
     try {
-      if (!(await lock.save(write, release))) {
-        throw await this.end(record);
-      }
+      isSaved = await lock.save(write, release);
     } catch (error) {
-      if (this.state.name === 'held') {
-        this.state = { name: 'unsure', record, written: write.data };
-      }
+      this.state = { name: 'unsure', record, written: write.data };
       throw error;
+    }
+    if (!isSaved) {
+      throw await this.end(record);
     }
     if (release) {
       this.state = { name: 'read', record: lock.record };

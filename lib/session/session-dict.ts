@@ -23,31 +23,14 @@ NoOtherProperties.prototype = new Proxy(Object.create(null), {
   getPrototypeOf: () => Map.prototype,
 });
 
-/** The members that say what the session in use says. */
-const SHOWN = ['id', 'isNew', 'originalId', 'missing', 'regenerated', 'locked', 'loaded'] as const;
-
 /** The dictionary that applications see, over the session in use. */
 export class SessionDict extends NoOtherProperties implements Session {
-  declare readonly id: string;
-  declare readonly isNew: boolean;
-  declare readonly originalId: string | undefined;
-  declare readonly missing: boolean;
-  declare readonly regenerated: boolean;
-  declare readonly locked: boolean;
-  declare readonly loaded: boolean;
   readonly #open: OpenSession;
   readonly #isReadOnly: boolean;
 
   static {
     // To who serializes instances of classes by their own rules (ClassSerializerInterceptor), it is plain data.
     Object.defineProperty(this.prototype, 'constructor', { value: Object });
-    for (const name of SHOWN) {
-      Object.defineProperty(this.prototype, name, {
-        get(this: SessionDict) {
-          return this.#open[name];
-        },
-      });
-    }
   }
 
   /** @param isReadOnly as `@Session({ readOnly: true })` gives it: without a lock, frozen; it shows what is stored now */
@@ -139,6 +122,34 @@ export class SessionDict extends NoOtherProperties implements Session {
 
   get data(): SessionValues {
     return this.#readable() as SessionValues;
+  }
+
+  get id(): string {
+    return this.#open.id;
+  }
+
+  get isNew(): boolean {
+    return this.#open.isNew;
+  }
+
+  get originalId(): string | undefined {
+    return this.#open.originalId;
+  }
+
+  get missing(): boolean {
+    return this.#open.missing;
+  }
+
+  get regenerated(): boolean {
+    return this.#open.regenerated;
+  }
+
+  get locked(): boolean {
+    return this.#open.locked;
+  }
+
+  get loaded(): boolean {
+    return this.#open.loaded;
   }
 
   get createdAt(): Date {

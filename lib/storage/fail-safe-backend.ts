@@ -126,6 +126,15 @@ function limited<T>(call: () => T | Promise<T>, limitMs: number | undefined): Pr
 function inTime<T>(answer: Promise<T>, limitMs: number): Promise<T> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error(`no answer within ${limitMs} ms`)), limitMs);
-    answer.then(resolve, reject).finally(() => clearTimeout(timer));
+    answer.then(
+      value => {
+        clearTimeout(timer);
+        resolve(value);
+      },
+      (error: unknown) => {
+        clearTimeout(timer);
+        reject(error);
+      },
+    );
   });
 }

@@ -190,7 +190,7 @@ function mostTries(ms: number): number {
 
 /** Whether memcached's locks have been freed, which happens behind the answers. */
 const isFreed = ({ app }: TestApp): boolean =>
-  (app.get<{ freeing?: Set<unknown> }>(SESSION_BACKEND).freeing?.size ?? 0) === 0;
+  (app.get<{ locks: { freeing?: Set<unknown> } }>(SESSION_BACKEND).locks.freeing?.size ?? 0) === 0;
 
 const count = (trips: string[], what: string) => trips.filter(trip => trip === what).length;
 

@@ -4,6 +4,8 @@ import { LRUCache } from 'lru-cache';
 import type { Lease } from '../session-backend.js';
 import { isErrno, removeIfEmpty, unlessMissingSync } from './file-errors.js';
 
+/** What the name of a session's lock ends with. */
+export const LOCK_SUFFIX = '.lock';
 /** Milliseconds: what a removal, or a sweep, may take with a session's lock in hand. */
 const REMOVAL_MS = 10_000;
 /** How the tokens of leases begin that a session is removed with, or what has expired. */

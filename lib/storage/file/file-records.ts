@@ -46,6 +46,17 @@ export class FileRecords {
     return `${this.root}/${key.slice(0, 2)}`; // not `join`: the paths of a request took it 6 µs
   }
 
+  /** Not `recursive`: a storage that is gone must not come back empty. */
+  async makeFolder(key: string): Promise<void> {
+    try {
+      await mkdir(this.folderOf(key), { mode: 0o700 });
+    } catch (error) {
+      if (!isErrno(error, 'EEXIST')) {
+        throw error;
+      }
+    }
+  }
+
   pathOf(key: string): string {
     return `${this.folderOf(key)}/${SESSION_PREFIX}${key}`;
   }
@@ -55,7 +66,7 @@ export class FileRecords {
    * One that somebody emptied, on the file system that it was on, is made anew.
    * @throws if it is not there
    */
-  isPresent(): true {
+  ensurePresent(): true {
     if (!statSync(this.scratch, { throwIfNoEntry: false })) {
       if (statSync(this.root).dev !== this.device) {
         throw new Error(
@@ -70,7 +81,7 @@ export class FileRecords {
 
   isStored(key: string): boolean {
     const stats = statSync(this.pathOf(key), { throwIfNoEntry: false });
-    return stats ? stats.mtimeMs > Date.now() : !this.isPresent();
+    return stats ? stats.mtimeMs > Date.now() : !this.ensurePresent();
   }
 
   /** @param missing what to say of a file that is not there */
@@ -82,7 +93,7 @@ export class FileRecords {
   read(key: string): { record?: SessionRecord; torn?: boolean } {
     const file = unlessMissingSync(() => openSync(this.pathOf(key), TO_READ));
     if (file === undefined) {
-      this.isPresent();
+      this.ensurePresent();
       return {};
     }
     try {
@@ -105,7 +116,7 @@ export class FileRecords {
     }
     const expiresAt = (Date.now() + ttl) / 1000;
     const isTouched = unlessMissingSync(() => (utimesSync(this.pathOf(key), expiresAt, expiresAt), true));
-    return isTouched ?? !this.isPresent();
+    return isTouched ?? !this.ensurePresent();
   }
 
   /** @returns false if there is one */

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, rename, rm, stat, unlink, writeFile } from 'node:fs/promises';
+import { rename, rm, stat, unlink, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type {
@@ -12,15 +12,19 @@ import type {
   SessionWrite,
 } from '../session-backend.js';
 import { isErrno, unlessMissing } from './file-errors.js';
-import { FileRecords, SESSION_PREFIX } from './file-records.js';
-import { FileLock, isRemoval, isSweep, LockWatch, removalLease, sweepLease } from './file-lock.js';
+import { FileRecords } from './file-records.js';
+import {
+  FileLock,
+  isRemoval,
+  isSweep,
+  LOCK_SUFFIX,
+  LockWatch,
+  removalLease,
+  sweepLease,
+} from './file-lock.js';
+import { FileSweep } from './file-sweep.js';
 import { OwnerIndex } from './owner-index.js';
 
-const LOCK_SUFFIX = '.lock';
-/** Milliseconds after which a leftover of a dead process is removed. */
-const LEFTOVER_AGE = 60 * 60_000;
-/** Files that a sweep looks at in parallel. */
-const SWEEP_WIDTH = 16;
 /** Locks after which other work of the process gets its turn, as nothing else in a loop of updates waits for the disk. */
 const LOCKS_A_TURN = 20;
 
@@ -37,6 +41,7 @@ export class FileBackend implements SessionBackend {
   private readonly scratch: string;
   private readonly owners: OwnerIndex;
   private readonly records: FileRecords;
+  private readonly sweep: FileSweep;
   private readonly watch = new LockWatch();
   /** Of names, unique among the processes that use the folder. */
   private readonly prefix = randomToken();
@@ -48,6 +53,7 @@ export class FileBackend implements SessionBackend {
     this.scratch = join(this.root, 'tmp');
     this.owners = new OwnerIndex(join(this.root, 'owners'));
     this.records = new FileRecords(this.root, this.scratch);
+    this.sweep = new FileSweep(this.root, this.scratch, this.records);
   }
 
   /** Makes the folder, readable by this user alone. @throws if it cannot be made or written */
@@ -76,7 +82,11 @@ export class FileBackend implements SessionBackend {
         return this.records.isStored(key) ? 'busy' : undefined;
       }
     } catch (error) {
-      if (isErrno(error, 'ENOENT') && !existsSync(this.records.folderOf(key)) && this.records.isPresent()) {
+      if (
+        isErrno(error, 'ENOENT') &&
+        !existsSync(this.records.folderOf(key)) &&
+        this.records.ensurePresent()
+      ) {
         return undefined; // no session of this folder was ever stored
       }
       throw error;
@@ -114,8 +124,8 @@ export class FileBackend implements SessionBackend {
   }
 
   async create(key: string, write: SessionWrite, lease?: Lease): Promise<boolean> {
-    this.records.isPresent();
-    await this.makeFolder(key);
+    this.records.ensurePresent();
+    await this.records.makeFolder(key);
     if (await this.records.hasExpired(this.records.pathOf(key))) {
       await this.remove(key, true); // and the lock that it may have left
     }
@@ -150,7 +160,7 @@ export class FileBackend implements SessionBackend {
       await this.indexOwner(key, write);
       await this.records.replace(key, write, made);
     } catch (error) {
-      if (isErrno(error, 'ENOENT') && this.records.isPresent()) {
+      if (isErrno(error, 'ENOENT') && this.records.ensurePresent()) {
         // The lock was lost: to a removal, or to a later holder. Who asks next must see which.
         await lock.waitForRemoval();
         return false;
@@ -171,46 +181,17 @@ export class FileBackend implements SessionBackend {
   }
 
   async cleanUp(): Promise<number> {
-    let removed = 0;
-    for (const folder of await this.folders()) {
-      const path = join(this.root, folder);
-      const names = (await unlessMissing(readdir(path))) ?? [];
-      await inParallel(names, async name => {
-        if (name.endsWith(LOCK_SUFFIX)) {
-          await this.removeLeftoverLock(path, name);
-        } else if (
-          name.startsWith(SESSION_PREFIX) &&
-          (await this.records.hasExpired(join(path, name))) &&
-          (await this.remove(name.slice(SESSION_PREFIX.length), true)) === 'expired'
-        ) {
-          removed++; // not `+= await …`: that adds to what it was before the wait
-        }
-      });
-    }
-    await this.removeOldIn(this.scratch);
+    const removed = await this.sweep.cleanUp(async key => (await this.remove(key, true)) === 'expired');
     await this.owners.prune(async key => (await unlessMissing(stat(this.records.pathOf(key)))) !== undefined);
     return removed;
   }
 
-  async close(): Promise<void> {
-    // Nothing is open between two calls.
+  async count(): Promise<number> {
+    return this.sweep.count();
   }
 
-  async count(): Promise<number> {
-    let count = 0;
-    for (const folder of await this.folders()) {
-      const path = join(this.root, folder);
-      await inParallel((await unlessMissing(readdir(path))) ?? [], async name => {
-        if (
-          name.startsWith(SESSION_PREFIX) &&
-          !name.endsWith(LOCK_SUFFIX) &&
-          !(await this.records.hasExpired(join(path, name), true))
-        ) {
-          count++;
-        }
-      });
-    }
-    return count;
+  async close(): Promise<void> {
+    // Nothing is open between two calls.
   }
 
   async findByOwner(owner: string): Promise<OwnedRecord[]> {
@@ -254,22 +235,6 @@ export class FileBackend implements SessionBackend {
     return `${this.prefix}-new-${++this.names}`;
   }
 
-  private async folders(): Promise<string[]> {
-    this.records.isPresent();
-    return (await readdir(this.root)).filter(name => name.length === 2);
-  }
-
-  /** Not `recursive`: a storage that is gone must not come back empty. */
-  private async makeFolder(key: string): Promise<void> {
-    try {
-      await mkdir(this.records.folderOf(key), { mode: 0o700 });
-    } catch (error) {
-      if (!isErrno(error, 'EEXIST')) {
-        throw error;
-      }
-    }
-  }
-
   private async indexOwner(key: string, { owner }: SessionWrite): Promise<void> {
     if (owner !== undefined) {
       await this.owners.add(owner, key);
@@ -286,7 +251,7 @@ export class FileBackend implements SessionBackend {
     const file = this.records.pathOf(key);
     for (;;) {
       if (!(await unlessMissing(stat(file)))) {
-        this.records.isPresent();
+        this.records.ensurePresent();
         return undefined;
       }
       const lock = this.lockOf(key, (expiredOnly ? sweepLease : removalLease)(randomToken()));
@@ -342,37 +307,6 @@ export class FileBackend implements SessionBackend {
       removal.remove();
     }
   }
-
-  /** A process that died between two steps of a removal leaves a lock without a session. */
-  private async removeLeftoverLock(folder: string, name: string): Promise<void> {
-    const path = join(folder, name);
-    const stats = await unlessMissing(stat(path));
-    const session = await unlessMissing(stat(path.slice(0, -LOCK_SUFFIX.length)));
-    if (!session && stats && Date.now() - stats.mtimeMs > LEFTOVER_AGE) {
-      await rm(path, { recursive: true, force: true });
-    }
-  }
-
-  private async removeOldIn(folder: string): Promise<void> {
-    for (const name of await readdir(folder)) {
-      const path = join(folder, name);
-      const stats = await unlessMissing(stat(path));
-      if (stats && Date.now() - stats.mtimeMs > LEFTOVER_AGE) {
-        await rm(path, { recursive: true, force: true });
-      }
-    }
-  }
-}
-
-/** Runs a step for each item, a few at a time. */
-async function inParallel<T>(items: T[], step: (item: T) => Promise<void>): Promise<void> {
-  const rest = items.values();
-  const worker = async () => {
-    for (const item of rest) {
-      await step(item);
-    }
-  };
-  await Promise.all(Array.from({ length: SWEEP_WIDTH }, worker));
 }
 
 const randomToken = (): string => randomBytes(16).toString('base64url');

@@ -1,0 +1,84 @@
+import { readdir, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { unlessMissing } from './file-errors.js';
+import { LOCK_SUFFIX } from './file-lock.js';
+import { SESSION_PREFIX, type FileRecords } from './file-records.js';
+
+/** Milliseconds after which a leftover of a dead process is removed. */
+const LEFTOVER_AGE = 60 * 60_000;
+/** Files that are looked at in parallel. */
+const WIDTH = 16;
+
+/** Looks at all files of the storage: to count sessions, or to remove what has expired and what dead processes left. */
+export class FileSweep {
+  constructor(
+    private readonly root: string,
+    private readonly scratch: string,
+    private readonly records: FileRecords,
+  ) {}
+
+  /** @param removeExpired tells whether it removed the session @returns how many sessions were removed */
+  async cleanUp(removeExpired: (key: string) => Promise<boolean>): Promise<number> {
+    let removed = 0;
+    await this.forEachFile(async (name, path, names) => {
+      if (name.endsWith(LOCK_SUFFIX)) {
+        if (!names.has(name.slice(0, -LOCK_SUFFIX.length))) {
+          await this.removeLeftoverLock(path);
+        }
+      } else if (
+        name.startsWith(SESSION_PREFIX) &&
+        (await this.records.hasExpired(path)) &&
+        (await removeExpired(name.slice(SESSION_PREFIX.length)))
+      ) {
+        removed++; // not `+= await …`: that adds to what it was before the wait
+      }
+    });
+    for (const name of await readdir(this.scratch)) {
+      await removeIfOld(join(this.scratch, name));
+    }
+    return removed;
+  }
+
+  async count(): Promise<number> {
+    let count = 0;
+    await this.forEachFile(async (name, path) => {
+      const isSession = name.startsWith(SESSION_PREFIX) && !name.endsWith(LOCK_SUFFIX);
+      if (isSession && !(await this.records.hasExpired(path, true))) {
+        count++;
+      }
+    });
+    return count;
+  }
+
+  /** Folder by folder, a few files at a time. @param step gets the names in its folder, too */
+  private async forEachFile(
+    step: (name: string, path: string, names: ReadonlySet<string>) => Promise<void>,
+  ): Promise<void> {
+    this.records.ensurePresent();
+    for (const folder of (await readdir(this.root)).filter(name => name.length === 2)) {
+      const names = new Set(await unlessMissing(readdir(join(this.root, folder))));
+      const rest = names.values();
+      const worker = async () => {
+        for (const name of rest) {
+          await step(name, join(this.root, folder, name), names);
+        }
+      };
+      await Promise.all(Array.from({ length: WIDTH }, worker));
+    }
+  }
+
+  /** A process that died between two steps of a removal leaves a lock without a session. */
+  private async removeLeftoverLock(path: string): Promise<void> {
+    const session = await unlessMissing(stat(path.slice(0, -LOCK_SUFFIX.length)));
+    if (!session) {
+      await removeIfOld(path);
+    }
+  }
+}
+
+async function removeIfOld(path: string): Promise<void> {
+  const stats = await unlessMissing(stat(path));
+  if (stats && Date.now() - stats.mtimeMs > LEFTOVER_AGE) {
+    await rm(path, { recursive: true, force: true });
+  }
+}
