@@ -168,6 +168,7 @@ for (const { name, open } of BACKENDS) {
         await storage.clients[1].delete(key);
         expect((await finish(holder)) ?? false).toBe(false);
         // Invariant 12: no one whose turn came after it is given the session.
+        expect(await waiting[0]).toBe('ended'); // who got the lock all the same would hold up the others
         expect(await Promise.all(waiting)).toEqual(times(10, () => 'ended'));
         expect(await queue.acquire(key, PATIENT)).toBe('absent'); // who comes later has not waited for it
         expect(await backend.read(key)).toBeUndefined();

@@ -11,6 +11,7 @@ import { SessionStore } from '../../lib/session/session-store.js';
 import { FileBackend } from '../../lib/storage/file/file.backend.js';
 import { FileLock, LockWatch } from '../../lib/storage/file/file-lock.js';
 import { FileRecords } from '../../lib/storage/file/file-records.js';
+import type { OwnerIndex } from '../../lib/storage/file/owner-index.js';
 import { newKey, newLease, times, until, writeOf } from '../contract/fixtures.js';
 
 let folder: string;
@@ -81,6 +82,18 @@ describe('invariant 2: a lock is moved by nobody but its holder and a thief', ()
     expect(await readdir(join(folder, 'lock'))).toEqual(['removal-1.1000']);
     expect(await late.claim()).toBe(false);
     expect(removal.renew()).toBe(true);
+  });
+
+  it('a removal that was left half-way is finished by who finds its lock lapsed', async () => {
+    const key = newKey();
+    await backend.create(key, writeOf('data', { owner: 'ann' }));
+    const dead = { token: 'removal-dead', ms: 30 };
+    const path = `${pathOf(key)}.lock`;
+    expect(await new FileLock(path, join(folder, 'tmp', 'dead'), dead, new LockWatch()).claim()).toBe(true);
+    await until(async () => (await other.lock(key, newLease())) !== 'busy');
+    expect(await backend.read(key)).toBeUndefined();
+    expect(await backend.lock(key, newLease())).toBeUndefined();
+    expect(await readdir(join(folder, key.slice(0, 2)))).toEqual([]);
   });
 
   it('a lock stays with its session: what was in it is in no other, however often it changes hands', async () => {
@@ -154,6 +167,33 @@ describe("invariant 9: a dead holder's lock lapses by a clock that nobody sets",
       expect(await backend.renew(key, lease)).toBe(true);
     }
   });
+});
+
+it('invariant 12: destroyByOwner follows a session that gets a new key at each look', async () => {
+  const [a, b, c] = [newKey(), newKey(), newKey()];
+  const move = async (from: string, to: string) => {
+    await other.create(to, writeOf('{}', { owner: 'ann' }));
+    await other.delete(from);
+  };
+  await other.create(a, writeOf('{}', { owner: 'ann' }));
+  const { owners } = backend as unknown as { owners: OwnerIndex };
+  await owners.add('ann', b); // its record is still to come
+  const { keysOf } = owners;
+  owners.keysOf = async owner => (await keysOf.call(owners, owner)).toSorted(key => (key === b ? -1 : 1));
+  const read = backend.read.bind(backend);
+  let reads = 0;
+  backend.read = async key => {
+    if (++reads === 3) {
+      await move(b, c); // as the second round begins
+    }
+    const record = await read(key);
+    if (reads === 1) {
+      await move(a, b); // between two looks of the first round
+    }
+    return record;
+  };
+  expect(await backend.deleteByOwner('ann')).toBe(1);
+  expect(await other.findByOwner('ann')).toEqual([]);
 });
 
 describe('what is done to the folder while the application runs', () => {

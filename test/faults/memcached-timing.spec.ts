@@ -5,8 +5,12 @@ import { BACKENDS, type TestStorage } from '../contract/backends.js';
 import { LONG, newKey, newLease, times, until, writeOf } from '../contract/fixtures.js';
 
 interface Connection {
-  get(home: string, key: string): Promise<unknown>;
+  get(home: string, key: string): Promise<{ value: string } | undefined>;
+  set(home: string, key: string, value: string, ttlMs: number): Promise<unknown>;
 }
+
+const connectionOf = (backend: SessionBackend) =>
+  (backend as unknown as { connection: Connection }).connection;
 
 for (const { name, open } of BACKENDS.filter(backend => backend.name === 'memcached')) {
   describe(`touches beside saves: ${name}`, () => {
@@ -24,7 +28,7 @@ for (const { name, open } of BACKENDS.filter(backend => backend.name === 'memcac
 
     /** What this client asks memcached for takes a while. */
     const slowDown = (backend: SessionBackend, ms: number) => {
-      const { connection } = backend as unknown as { connection: Connection };
+      const connection = connectionOf(backend);
       const get = connection.get.bind(connection);
       connection.get = async (...args) => (await sleep(ms), get(...args));
     };
@@ -59,6 +63,19 @@ for (const { name, open } of BACKENDS.filter(backend => backend.name === 'memcac
       expect(await one.renew(key, lease)).toBe(false);
       expect(await one.save(key, writeOf('["late"]'), lease, { unlock: true })).toBe(false);
       expect((await two.read(key))!.data).toBe('["thief"]');
+    });
+
+    it('invariant 9, fencing: a renewal is refused where a write came late, of one whose lock was given back', async () => {
+      const lease = newLease();
+      expect(await one.lock(key, lease)).toMatchObject({ data: '[]' });
+      const item = (one as unknown as { prefix: string }).prefix + key;
+      const { value } = (await connectionOf(two).get(key, item))!;
+      // What a server that hung had still to do.
+      const late = value.replace(/"version":"[^"]*"/, '"version":"late"').replace(/\[\]$/, '["late"]');
+      await connectionOf(two).set(key, item, late, LONG);
+      expect(await one.renew(key, lease)).toBe(false);
+      expect(await one.save(key, writeOf('["one"]'), lease, { unlock: true })).toBe(false);
+      expect((await two.read(key))!.data).toBe('["late"]');
     });
 
     it('60 saves beside touches without a lock: none is refused, and no touch takes the session for gone', async () => {

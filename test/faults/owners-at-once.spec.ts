@@ -5,7 +5,10 @@ import type { SessionBackend } from 'nest-sessions';
 import { resolveSessionOptions } from '../../lib/options/resolve-options.js';
 import { SessionRuntime } from '../../lib/session/session-runtime.js';
 import { SessionStore } from '../../lib/session/session-store.js';
-import { openPostgresqlBackend } from '../../lib/storage/postgresql/postgresql.backend.js';
+import {
+  openPostgresqlBackend,
+  type PostgresqlBackend,
+} from '../../lib/storage/postgresql/postgresql.backend.js';
 import { BACKENDS, type TestStorage } from '../contract/backends.js';
 import { newKey, times, writeOf } from '../contract/fixtures.js';
 import { expectLogs } from '../support/expect-logs.js';
@@ -57,33 +60,47 @@ for (const { name, open } of BACKENDS.filter(backend =>
   });
 }
 
-describe.runIf(isTested('postgresql'))(
-  'a statement that PostgreSQL rolls back for the sake of another',
-  () => {
-    it('is sent again: destroyByOwner in a deadlock removes all', async () => {
-      const server = await startPostgresqlServer();
-      const backend = await openPostgresqlBackend(
-        resolveSessionOptions({ storageType: 'postgresql', url: server.url }),
-      );
-      const other = new Client({ connectionString: server.url });
-      await other.connect();
-      try {
-        const keys = times(3, newKey).toSorted();
-        await Promise.all(keys.map(key => backend.create(key, writeOf('{}', { owner: 'ann' }))));
-        const lock = (key: string) =>
-          other.query('SELECT 1 FROM nest_sessions WHERE key = $1 FOR UPDATE', [key]);
-        await other.query('BEGIN');
-        await lock(keys[2]!);
-        const removed = backend.deleteByOwner('ann'); // has the first ones, and waits for the last
-        await sleep(200);
-        await lock(keys[0]!); // so that each waits for the other; who came first finds out, and is rolled back
-        await other.query('COMMIT');
-        expect(await removed).toBe(3);
-      } finally {
-        await other.end();
-        await backend.close();
-        await server.close();
-      }
-    });
-  },
-);
+describe.runIf(isTested('postgresql'))('destroyByOwner on PostgreSQL, beside another transaction', () => {
+  let server: Awaited<ReturnType<typeof startPostgresqlServer>>;
+  let backend: PostgresqlBackend;
+  let other: Client;
+  beforeAll(async () => {
+    server = await startPostgresqlServer();
+    backend = await openPostgresqlBackend(
+      resolveSessionOptions({ storageType: 'postgresql', url: server.url }),
+    );
+    other = new Client({ connectionString: server.url });
+    await other.connect();
+  });
+  afterAll(async () => {
+    await other.end();
+    await backend.close();
+    await server.close();
+  });
+
+  it('is sent again when PostgreSQL rolls it back in a deadlock', async () => {
+    const keys = times(3, newKey).toSorted();
+    await Promise.all(keys.map(key => backend.create(key, writeOf('{}', { owner: 'ann' }))));
+    const lock = (key: string) => other.query('SELECT 1 FROM nest_sessions WHERE key = $1 FOR UPDATE', [key]);
+    await other.query('BEGIN');
+    await lock(keys[2]!);
+    const removed = backend.deleteByOwner('ann'); // has the first ones, and waits for the last
+    await sleep(200);
+    await lock(keys[0]!); // so that each waits for the other; who came first finds out, and is rolled back
+    await other.query('COMMIT');
+    expect(await removed).toBe(3);
+  });
+
+  it('invariant 12: looks again where the session that it saw went to a new key', async () => {
+    const [from, to] = [newKey(), newKey()];
+    await backend.create(from, writeOf('{}', { owner: 'bob' }));
+    await other.query('BEGIN');
+    await other.query('DELETE FROM nest_sessions WHERE key = $1', [from]);
+    const removed = backend.deleteByOwner('bob'); // sees it, and waits
+    await sleep(200);
+    await backend.create(to, writeOf('{}', { owner: 'bob' }));
+    await other.query('COMMIT');
+    expect(await removed).toBe(1);
+    expect(await backend.findByOwner('bob')).toEqual([]);
+  });
+});

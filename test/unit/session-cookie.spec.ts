@@ -186,9 +186,13 @@ describe.each([{}, { secret: ['a newer secret, long', 'an older secret, long'] }
         expect(cookie.read({ cookie: cookieHeader })).toEqual([]);
         return performance.now() - started;
       };
-      const best = (header: string) => Math.min(...Array.from({ length: 50 }, () => time(header)));
-      best(short);
-      expect(best(long)).toBeLessThan(3 * best(short));
+      // In turns, and often: something else may take the time meanwhile.
+      let [ofShort, ofLong] = [Infinity, Infinity];
+      for (let tries = 0; tries < 500 && (tries < 50 || ofLong >= 3 * ofShort); tries++) {
+        ofShort = Math.min(ofShort, time(short));
+        ofLong = Math.min(ofLong, time(long));
+      }
+      expect(ofLong).toBeLessThan(3 * ofShort);
     });
   },
 );
