@@ -34,7 +34,8 @@ export class FailSafeBackend implements SessionBackend {
   }
 
   lock(key: string, lease: Lease) {
-    return this.guard('lock', key, () => this.backend.lock(key, lease));
+    const lock = () => this.backend.lock(key, lease);
+    return this.guard('lock', key, lock, this.limitMs, () => this.backend.unlock(key, lease));
   }
 
   renew(key: string, lease: Lease) {
@@ -50,7 +51,8 @@ export class FailSafeBackend implements SessionBackend {
   }
 
   create(key: string, write: SessionWrite, lease?: Lease) {
-    return this.guard('create', key, () => this.backend.create(key, write, lease));
+    const create = () => this.backend.create(key, write, lease);
+    return this.guard('create', key, create, this.limitMs, () => lease && this.backend.unlock(key, lease));
   }
 
   save(key: string, write: SessionWrite, lease: Lease, options: { unlock: boolean }) {
@@ -92,9 +94,18 @@ export class FailSafeBackend implements SessionBackend {
     return this.guard('deleteByOwner', '', () => this.backend.deleteByOwner!(owner, options));
   }
 
-  /** What all calls of the storage go through; also those of a store that sessions come from. */
-  guard<T>(operation: string, key: string, call: () => T | Promise<T>, limitMs = this.limitMs): Promise<T> {
-    const guarded = limited(call, limitMs).catch((error: unknown) => this.fail(operation, error));
+  /**
+   * What all calls of the storage go through; also those of a store that sessions come from.
+   * @param onLate undoes what was done when nobody waited for it any more
+   */
+  guard<T>(
+    operation: string,
+    key: string,
+    call: () => T | Promise<T>,
+    limitMs = this.limitMs,
+    onLate?: () => unknown,
+  ): Promise<T> {
+    const guarded = limited(call, limitMs, onLate).catch((error: unknown) => this.fail(operation, error));
     return this.debug ? guarded.then(value => this.log(operation, key, value)) : guarded;
   }
 
@@ -114,18 +125,25 @@ export class FailSafeBackend implements SessionBackend {
 }
 
 /** Its answer in time. @param limitMs undefined or Infinity: whenever it comes */
-function limited<T>(call: () => T | Promise<T>, limitMs: number | undefined): Promise<T> {
+function limited<T>(
+  call: () => T | Promise<T>,
+  limitMs: number | undefined,
+  onLate: (() => unknown) | undefined,
+): Promise<T> {
   try {
     const answer = Promise.resolve(call());
-    return limitMs === undefined || limitMs === Infinity ? answer : inTime(answer, limitMs);
+    return limitMs === undefined || limitMs === Infinity ? answer : inTime(answer, limitMs, onLate);
   } catch (error) {
     return Promise.reject(error); // it throws, where it should reject
   }
 }
 
-function inTime<T>(answer: Promise<T>, limitMs: number): Promise<T> {
+function inTime<T>(answer: Promise<T>, limitMs: number, onLate?: () => unknown): Promise<T> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`no answer within ${limitMs} ms`)), limitMs);
+    const timer = setTimeout(() => {
+      reject(new Error(`no answer within ${limitMs} ms`));
+      answer.then(onLate).catch(() => undefined);
+    }, limitMs);
     answer.then(
       value => {
         clearTimeout(timer);

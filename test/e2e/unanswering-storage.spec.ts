@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { expressStore, SessionStorageException, type SessionBackend } from 'nest-sessions';
 import { FailSafeBackend } from '../../lib/storage/fail-safe-backend.js';
@@ -54,6 +55,29 @@ describe('invariant 4, storage trouble is not absence: a backend that does not d
     fail(new Error('late'));
     await new Promise(resolve => setTimeout(resolve, 10));
   });
+
+  it.each(['lock', 'create'] as const)(
+    'no lock left: %s that succeeds long after it was given up gives its lock back',
+    async method => {
+      const ram = new RamBackend(10);
+      const key = newKey();
+      const lease = newLease();
+      if (method === 'lock') {
+        await ram.create(key, writeOf('{}'));
+      }
+      const late = async () => {
+        await sleep(15 * LIMIT); // later than any other try to give it back
+        return method === 'lock' ? ram.lock(key, lease) : ram.create(key, writeOf('{}'), lease);
+      };
+      const slow = Object.assign(Object.create(ram) as RamBackend, { [method]: late });
+      const backend = new FailSafeBackend(slow, false, undefined, LIMIT);
+      const calling =
+        method === 'lock' ? backend.lock(key, lease) : backend.create(key, writeOf('{}'), lease);
+      await expect(calling).rejects.toBeInstanceOf(SessionStorageException);
+      await sleep(20 * LIMIT);
+      expect(await ram.lock(key, newLease())).toMatchObject({ data: '{}' });
+    },
+  );
 
   it('a sweep may take its time', async () => {
     const backend = failSafe(

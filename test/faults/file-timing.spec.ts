@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { closeSync, openSync, readFileSync, statSync } from 'node:fs';
-import { mkdtemp, readdir, rm, utimes } from 'node:fs/promises';
+import { mkdtemp, readdir, rename, rm, utimes } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -95,6 +95,26 @@ describe('invariant 2: a lock is moved by nobody but its holder and a thief', ()
     expect(await backend.lock(key, newLease())).toBeUndefined();
     expect(await readdir(join(folder, key.slice(0, 2)))).toEqual([]);
   });
+
+  it.each(['with its lock', 'without'])(
+    'a removal that died once the session was gone does not take the next one of the key, created %s',
+    async how => {
+      const key = newKey();
+      const dead = { token: 'removal-dead', ms: 30 };
+      const path = `${pathOf(key)}.lock`;
+      await backend.create(key, writeOf('old'));
+      const removal = new FileLock(path, join(folder, 'tmp', 'dead'), dead, new LockWatch());
+      expect(await removal.claim()).toBe(true);
+      await rename(pathOf(key), removal.inside('removed'));
+      const lease = how === 'without' ? undefined : newLease();
+      expect(await other.create(key, writeOf('new'), lease)).toBe(true);
+      await sleep(60); // beyond the removal's time
+      expect(await backend.lock(key, newLease())).toEqual(
+        lease ? 'busy' : expect.objectContaining({ data: 'new' }),
+      );
+      expect((await backend.read(key))!.data).toBe('new');
+    },
+  );
 
   it('a lock stays with its session: what was in it is in no other, however often it changes hands', async () => {
     const keys = times(6, newKey);

@@ -78,6 +78,19 @@ for (const { name, open } of BACKENDS.filter(backend => backend.name === 'memcac
       expect((await two.read(key))!.data).toBe('["late"]');
     });
 
+    it('a renewal beside a save of the same holder is one of a lock that is held', async () => {
+      for (let round = 0; round < 50; round++) {
+        const lease = newLease();
+        await until(() => lockOf(one, key, lease));
+        const saving = one.save(key, writeOf(`[${round}]`), lease, { unlock: false });
+        for (let steps = round % 10; steps > 0; steps--) {
+          await Promise.resolve(); // so that it is asked for at each step of the save
+        }
+        expect(await Promise.all([saving, one.renew(key, lease)])).toEqual([true, true]);
+        await one.unlock(key, lease);
+      }
+    });
+
     it('60 saves beside touches without a lock: none is refused, and no touch takes the session for gone', async () => {
       const state = { isOver: false };
       const touching = times(3, async () => {

@@ -74,7 +74,7 @@ describe.runIf(isTested('postgresql'))('postgresql, at scale', { timeout: 600_00
     await seedSessions(client, table, SESSIONS, '{"cart":[]}');
     await client.query('SET plan_cache_mode = force_generic_plan');
     const plans: Record<string, string[]> = {};
-    for (const [name, statement] of Object.entries(postgresqlStatements(`"${table}"`))) {
+    for (const [name, statement] of Object.entries(postgresqlStatements(`"${table}"`, 5_000))) {
       await client.query(`PREPARE explained AS ${statement}`);
       const { rows } = await client.query(
         `SELECT array_length(parameter_types, 1) AS count FROM pg_prepared_statements WHERE name = 'explained'`,
@@ -162,7 +162,7 @@ describe.runIf(isTested('postgresql'))('postgresql, at scale', { timeout: 600_00
 
   it('no request on a live session waits for a sweep, nor a sweep for one', async () => {
     await seedSessions(client, table, 2_000, '{"cart":[]}');
-    const { sweep } = postgresqlStatements(`"${table}"`);
+    const { sweep } = postgresqlStatements(`"${table}"`, 5_000);
     await client.query('BEGIN');
     const { rows } = await client.query(sweep, ['(0,0)', '(1000000,0)', 'sweeper', 60_000]);
     expect(rows).toEqual([{ removed: 1_000 }]);
@@ -222,7 +222,7 @@ describe.runIf(isTested('postgresql'))('postgresql, at scale', { timeout: 600_00
 
   it('a sweep whose process died keeps others from it no longer than its lease', async () => {
     await seedSessions(client, table, 2_000, '{"cart":[]}');
-    const { sweep } = postgresqlStatements(`"${table}"`);
+    const { sweep } = postgresqlStatements(`"${table}"`, 5_000);
     const die = (leaseMs: number) => client.query(sweep, ['(0,0)', '(0,1)', 'dead', leaseMs]);
     await die(60_000);
     expect(await backend.cleanUp()).toBe(0);

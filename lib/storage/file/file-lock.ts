@@ -117,6 +117,12 @@ export class FileLock {
     return this.pass(this.name, removal.name) ? removal : undefined;
   }
 
+  /** Whether a removal has it, at work or dead. */
+  isOfRemoval(): boolean {
+    const holder = this.holder();
+    return holder !== undefined && isRemoval(holder);
+  }
+
   /** Whether a removal has not come to its end. */
   isLeftByRemoval(): boolean {
     const holder = this.holder();

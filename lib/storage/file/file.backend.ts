@@ -128,6 +128,8 @@ export class FileBackend implements SessionBackend {
     await this.records.makeFolder(key);
     if (await this.records.hasExpired(this.records.pathOf(key))) {
       await this.remove(key, true); // and the lock that it may have left
+    } else {
+      await this.clearRemoval(key);
     }
     const lock = lease && this.lockOf(key, lease);
     if (lock && !(await lock.claim())) {
@@ -281,6 +283,14 @@ export class FileBackend implements SessionBackend {
           lock.remove();
         }
       }
+    }
+  }
+
+  /** A removal that died once the session was gone must not take the next one of the key away. */
+  private async clearRemoval(key: string): Promise<void> {
+    const lock = this.lockOf(key, removalLease(randomToken()));
+    if (lock.isOfRemoval() && (await lock.claim(isRemoval))) {
+      lock.remove();
     }
   }
 

@@ -213,7 +213,8 @@ export class MemcachedBackend implements SessionBackend {
     if (held && lockCas) {
       this.held.set(lease, { ...held, lockCas }); // of the session, what a save has noted meanwhile is newer
     }
-    return lockCas !== undefined && item?.header.version === header.version;
+    const own = [header.version, held?.header.version];
+    return lockCas !== undefined && item !== undefined && own.includes(item.header.version);
   }
 
   private freeLater(key: string, lease: Lease): void {

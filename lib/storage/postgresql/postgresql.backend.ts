@@ -61,7 +61,7 @@ export async function openPostgresqlBackend(options: ResolvedSessionOptions): Pr
     timeoutMs: storageTimeoutMs,
   });
   try {
-    const backend = new PostgresqlBackend(opened, { name, schema });
+    const backend = new PostgresqlBackend(opened, { name, schema }, storageTimeoutMs);
     await inTime(backend.open(options), storageTimeoutMs);
     return backend;
   } catch (error) {
@@ -106,9 +106,10 @@ export class PostgresqlBackend implements SessionBackend {
   constructor(
     private readonly connection: PostgresqlConnection,
     private readonly sessions: SessionTable,
+    timeoutMs: number,
   ) {
     this.table = quoteTable(sessions);
-    this.sql = postgresqlStatements(this.table);
+    this.sql = postgresqlStatements(this.table, timeoutMs / 2);
   }
 
   /**

@@ -52,14 +52,20 @@ const leaseFromNow = (parameter: string) => `clock_timestamp() + ${ms(parameter)
 const LAPSED = `locked_until <= greatest(clock_timestamp(),
   pg_postmaster_start_time() + ${ms(`nullif(split_part(lock_token, ' ', 2), '')`)})`;
 
-/** @param table the quoted name; `lock_token` is a lease's token and its milliseconds */
-export function postgresqlStatements(table: string): PostgresqlStatements {
+/**
+ * @param table the quoted name; `lock_token` is a lease's token and its milliseconds
+ * @param waitMs how long a statement may wait for a row. One that is given up goes on in the server: it would take a lock,
+ * or remove a session, when the row is free at last, and everybody has been told that it failed.
+ */
+export function postgresqlStatements(table: string, waitMs: number): PostgresqlStatements {
+  // In the statement itself, as it may have its connection for itself alone. Rows are looked at before they are waited for.
+  const BOUNDED = `set_config('lock_timeout', '${Math.ceil(waitMs)}', true) IS NOT NULL`;
   const SAVE = `UPDATE ${table} SET data = $3, owner = $4, timeout = $5, expires_at = ${fromNow('$6')}`;
   const LOCK = `UPDATE ${table} SET lock_token = $2, locked_until = ${leaseFromNow('$3')}
-      WHERE key = $1 AND ${UNEXPIRED}
+      WHERE key = $1 AND ${UNEXPIRED} AND ${BOUNDED}
         AND (lock_token IS NULL OR lock_token = $2 OR ${LAPSED})
       RETURNING ${RECORD}, ${NO_WAIT}`;
-  const HELD = `WHERE key = $1 AND lock_token = $2 AND ${UNEXPIRED}`;
+  const HELD = `WHERE key = $1 AND lock_token = $2 AND ${UNEXPIRED} AND ${BOUNDED}`;
   return {
     read: `SELECT ${RECORD} FROM ${table} WHERE key = $1 AND ${UNEXPIRED}`,
     readMany: `SELECT key, ${RECORD} FROM unnest($1::text[]) AS asked (a_key) JOIN ${table} ON key = a_key WHERE ${UNEXPIRED}`,
@@ -67,7 +73,7 @@ export function postgresqlStatements(table: string): PostgresqlStatements {
     // Parallel arrays, an entry a session.
     lockMany: `UPDATE ${table} SET lock_token = a_token, locked_until = ${leaseFromNow('a_ms')}
       FROM unnest($1::text[], $2::text[], $3::float8[]) AS asked (a_key, a_token, a_ms)
-      WHERE key = a_key AND ${UNEXPIRED} AND (lock_token IS NULL OR lock_token = a_token OR ${LAPSED})
+      WHERE key = a_key AND ${UNEXPIRED} AND ${BOUNDED} AND (lock_token IS NULL OR lock_token = a_token OR ${LAPSED})
       RETURNING lock_token AS token, ${RECORD}, ${NO_WAIT}`,
     // No row: no session; a row of nulls: busy. The SELECT sees the session as it was when the statement began, so
     // it only says that there is one: the record is the UPDATE's, the newest, also after a wait for another's commit.
@@ -81,8 +87,8 @@ export function postgresqlStatements(table: string): PostgresqlStatements {
     unlockMany: `UPDATE ${table} SET lock_token = NULL, locked_until = NULL,
         expires_at = coalesce(${fromNow('a_ttl')}, expires_at)
       FROM unnest($1::text[], $2::text[], $3::float8[]) AS asked (a_key, a_token, a_ttl)
-      WHERE key = a_key AND lock_token = a_token AND ${UNEXPIRED} RETURNING ${NO_WAIT}`,
-    touch: `UPDATE ${table} SET expires_at = ${fromNow('$2')} WHERE key = $1 AND ${UNEXPIRED} RETURNING ${NO_WAIT}`,
+      WHERE key = a_key AND lock_token = a_token AND ${UNEXPIRED} AND ${BOUNDED} RETURNING ${NO_WAIT}`,
+    touch: `UPDATE ${table} SET expires_at = ${fromNow('$2')} WHERE key = $1 AND ${UNEXPIRED} AND ${BOUNDED} RETURNING ${NO_WAIT}`,
     create: `INSERT INTO ${table} AS old (key, data, owner, timeout, created_at, expires_at, lock_token, locked_until)
       VALUES ($1, $2, $3, $4, coalesce(to_timestamp($5::float8 / 1000), statement_timestamp()), ${fromNow('$6')},
         $7, ${leaseFromNow('$8')})
@@ -96,8 +102,9 @@ export function postgresqlStatements(table: string): PostgresqlStatements {
         expires_at = ${fromNow('a_ttl')}, lock_token = NULL, locked_until = NULL
       FROM unnest($1::text[], $2::text[], $3::json[], $4::text[], $5::float8[], $6::float8[])
         AS asked (a_key, a_token, a_data, a_owner, a_timeout, a_ttl)
-      WHERE key = a_key AND lock_token = a_token AND ${UNEXPIRED} RETURNING a_token AS token`,
-    delete: `DELETE FROM ${table} WHERE key = $1 AND ($2::text IS NULL OR lock_token = $2) RETURNING ${UNEXPIRED} AS live`,
+      WHERE key = a_key AND lock_token = a_token AND ${UNEXPIRED} AND ${BOUNDED} RETURNING a_token AS token`,
+    delete: `DELETE FROM ${table} WHERE key = $1 AND ($2::text IS NULL OR lock_token = $2) AND ${BOUNDED}
+      RETURNING ${UNEXPIRED} AS live`,
     blocks: `SELECT (pg_relation_size($1::regclass) / current_setting('block_size')::int)::int AS blocks`,
     // By where rows lie, so that no index on the expiry is needed: one would cost every save and touch. Who sweeps
     // holds the lock of a row of its own, of an expired session to all others: no other lock lasts from one statement
@@ -117,7 +124,7 @@ export function postgresqlStatements(table: string): PostgresqlStatements {
     findByOwner: `SELECT key, ${RECORD} FROM ${table} WHERE owner = $1 AND ${UNEXPIRED} ORDER BY created_at, key`,
     // In the order of keys, as the batches: two that lock rows in different orders would wait for each other.
     deleteByOwner: `WITH seen AS (SELECT count(*)::int AS n FROM ${table} WHERE ${OWNED}),
-      owned AS MATERIALIZED (SELECT key FROM ${table} WHERE ${OWNED} ORDER BY key FOR UPDATE),
+      owned AS MATERIALIZED (SELECT key FROM ${table} WHERE ${OWNED} AND ${BOUNDED} ORDER BY key FOR UPDATE),
       gone AS (DELETE FROM ${table} AS stored USING owned WHERE stored.key = owned.key RETURNING ${UNEXPIRED} AS live)
       SELECT (SELECT n FROM seen) AS seen, count(*) FILTER (WHERE live)::int AS live FROM gone`,
   };
