@@ -23,8 +23,9 @@ export function writeSessionHeaders(
   if (!/(^|,)\s*(\*|cookie)\s*(,|$)/i.test(vary)) {
     res.setHeader('Vary', vary === '' ? 'Cookie' : `${vary}, Cookie`);
   }
-  const own = cookie.statementOf(res.getHeader('set-cookie'), headers);
-  if (own.isCleared) {
+  const present = res.getHeader('set-cookie');
+  const own = present === undefined ? undefined : cookie.statementOf(present, headers);
+  if (own?.isCleared) {
     open.expire();
   }
   const change = open.cookieChange();
@@ -41,7 +42,7 @@ export function writeSessionHeaders(
       : cookie.clear(isSecure, headers);
   const old = cookie.clearOld(isSecure, headers);
   const mayHaveOld = old.length > 0 && (change === 'clear' || new Set(cookie.valuesIn(headers)).size > 1);
-  const all = [...own.others, value, ...(mayHaveOld ? old : []), ...alsoClear];
+  const all = [...(own?.others ?? []), value, ...(mayHaveOld ? old : []), ...alsoClear];
   res.setHeader('Set-Cookie', all.length === 1 ? value : all);
   if (cacheControl === '') {
     res.setHeader('Cache-Control', 'no-cache="Set-Cookie"');
