@@ -1,11 +1,11 @@
 import { randomInt } from 'node:crypto';
 import { Client } from 'pg';
-import { resolveSessionOptions } from '../lib/options/resolve-options.js';
 import { SessionRuntime } from '../lib/session/session-runtime.js';
 import { SessionStore } from '../lib/session/session-store.js';
-import { openPostgresqlBackend } from '../lib/storage/postgresql/postgresql.backend.js';
+import { resolveSessionOptions } from '../lib/options/resolve-options.js';
 import { seededId, seedSessions } from '../test/support/seed-sessions.js';
 import { startPostgresqlServer } from '../test/support/servers.js';
+import { openBackendOf } from '../test/support/open-backend.js';
 
 /**
  * What a sweep costs the requests beside it: 1,000,000 sessions, every other one expired, and 20 clients that change
@@ -22,8 +22,8 @@ const WARM_UP = 5;
 async function main(): Promise<void> {
   // As it is installed: fsync, synchronous_commit and autovacuum are on.
   const server = await startPostgresqlServer();
-  const options = resolveSessionOptions({ storageType: 'postgresql', url: server.url, tableName: TABLE });
-  const manager = new SessionRuntime(options, await openPostgresqlBackend(options));
+  const backend = await openBackendOf({ storageType: 'postgresql', url: server.url, tableName: TABLE });
+  const manager = new SessionRuntime(resolveSessionOptions({}), { backend });
   const store = new SessionStore(manager, { readIds: () => [] });
   const client = new Client(server.url);
   await client.connect();

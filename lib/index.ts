@@ -12,17 +12,19 @@ export { SessionLocking, SkipSession } from './http/session-route.guard.js';
 export { jsonPlusSerializer } from './options/json-plus.serializer.js';
 export { jsonSerializer } from './options/json.serializer.js';
 export type {
-  ExpressMigrationOptions,
   SessionExclude,
   SessionLockingMode,
-  SessionModuleOptions,
-  SessionOptionsFactory,
+  SessionOptions,
   SessionSerializer,
 } from './options/session-options.js';
+export type { ExpressMigrationOptions } from './options/migration-options.js';
+export type { Given, Option, RequiredOption } from './options/option.js';
+export type { SessionModuleOptions, SessionOptionsFactory } from './sessions.options.js';
+export type { StorageOptions } from './storage/storages.js';
 export { SESSION_BACKEND, SessionsModule } from './sessions.module.js';
 export { SessionStore, type OwnedSession, type SessionSnapshot } from './session/session-store.js';
 export { expressStore } from './storage/express-store/express-store.backend.js';
-export type { ExpressStore } from './storage/express-store/express-store.js';
+export type { ExpressStore } from './options/express-store.js';
 export type {
   Lease,
   OwnedRecord,

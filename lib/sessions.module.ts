@@ -20,16 +20,17 @@ import { RequestEntry } from './http/request-entry.js';
 import { SessionCookie } from './http/session-cookie.js';
 import { Session } from './http/session.decorator.js';
 import { SessionInterceptor } from './http/session.interceptor.js';
-import { resolveSessionOptions } from './options/resolve-options.js';
-import type { ResolvedSessionOptions, SessionModuleOptions } from './options/session-options.js';
+import type { ResolvedSessionOptions } from './options/session-options.js';
 import { SessionRuntime } from './session/session-runtime.js';
 import { SessionIdReader, SessionStore } from './session/session-store.js';
-import { createBackend } from './storage/create-backend.js';
+import { resolveModuleOptions, type SessionModuleOptions } from './sessions.options.js';
+import { openStorage, type OpenedStorage } from './storage/open-storage.js';
 import type { SessionBackend } from './storage/session-backend.js';
 
 /** The injection token of the storage in use: a `SessionBackend`. */
 export const SESSION_BACKEND = Symbol('SESSION_BACKEND');
 const RESOLVED_OPTIONS = Symbol('RESOLVED_SESSION_OPTIONS');
+const OPENED_STORAGE = Symbol('OPENED_SESSION_STORAGE');
 
 const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE } =
   new ConfigurableModuleBuilder<SessionModuleOptions>({ moduleName: 'Sessions' })
@@ -46,13 +47,24 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE } =
   providers: [
     // Takes the place of the options where the class is imported as it is, without forRoot().
     { provide: MODULE_OPTIONS_TOKEN, useFactory: refuseWithoutOptions, inject: [ModulesContainer] },
-    { provide: RESOLVED_OPTIONS, useFactory: resolveSessionOptions, inject: [MODULE_OPTIONS_TOKEN] },
-    { provide: SESSION_BACKEND, useFactory: createBackend, inject: [RESOLVED_OPTIONS, ModuleRef] },
+    { provide: RESOLVED_OPTIONS, useFactory: resolveModuleOptions, inject: [MODULE_OPTIONS_TOKEN] },
+    {
+      provide: OPENED_STORAGE,
+      // Only once all options are right.
+      useFactory: (options: SessionModuleOptions, moduleRef: ModuleRef) => openStorage(options, moduleRef),
+      inject: [MODULE_OPTIONS_TOKEN, ModuleRef, RESOLVED_OPTIONS],
+    },
+    {
+      provide: SESSION_BACKEND,
+      useFactory: ({ backend }: OpenedStorage) => backend,
+      inject: [OPENED_STORAGE],
+    },
     {
       provide: SessionRuntime,
-      useFactory: (options: ResolvedSessionOptions, backend: SessionBackend) =>
-        new SessionRuntime(options, backend),
-      inject: [RESOLVED_OPTIONS, SESSION_BACKEND],
+      // The backend by its own token, which a test may override.
+      useFactory: (options: ResolvedSessionOptions, storage: OpenedStorage, backend: SessionBackend) =>
+        new SessionRuntime(options, { ...storage, backend }),
+      inject: [RESOLVED_OPTIONS, OPENED_STORAGE, SESSION_BACKEND],
     },
     {
       provide: SessionCookie,

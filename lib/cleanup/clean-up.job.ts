@@ -23,9 +23,9 @@ export class SessionCleanUpJob implements OnApplicationBootstrap, OnModuleDestro
   ) {}
 
   onApplicationBootstrap(): void {
-    const { cleanFreqMs } = this.runtime.options;
-    if (cleanFreqMs > 0) {
-      const timer = setInterval(() => this.run(), cleanFreqMs);
+    const { cleanFreq } = this.runtime.options;
+    if (cleanFreq > 0) {
+      const timer = setInterval(() => this.run(), cleanFreq * 60_000);
       timer.unref(); // a command that is done need not wait for the next sweep
       this.registry = this.findRegistry();
       this.registry.addInterval(SESSION_CLEAN_UP_JOB, timer);

@@ -3,13 +3,13 @@ import cookieParser from 'cookie-parser';
 import { createHmac } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ExpressMigrationOptions } from '../options/session-options.js';
+import type { ExpressMigrationOptions } from '../options/migration-options.js';
 import type { FormerSessions } from '../http/request-context.js';
 import type { SentId } from '../session/session-identity.js';
 import { sessionKey } from '../session/session-id.js';
 import type { SessionRuntime } from '../session/session-runtime.js';
 import { ExpressStoreClient } from '../storage/express-store/express-store-client.js';
-import type { ExpressStoredSession } from '../storage/express-store/express-store.js';
+import type { ExpressStoredSession } from '../options/express-store.js';
 
 /**
  * Sessions that express-session began move here when they are next used, so that a change of package logs nobody out.

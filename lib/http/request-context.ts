@@ -211,7 +211,7 @@ export class RequestContext implements SessionContext {
     if (running instanceof Promise) {
       running.then(free, free);
     } else {
-      setTimeout(free, this.runtime.options.leaseMs).unref();
+      setTimeout(free, this.runtime.options.leaseTime * 1000).unref();
     }
   }
 

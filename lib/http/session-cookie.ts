@@ -7,6 +7,7 @@ import type { IncomingHttpHeaders, OutgoingHttpHeader } from 'node:http';
 import { unescape } from 'node:querystring';
 import { isSameDomain } from '../options/cookie-domain.js';
 import { isCookiePath } from '../options/cookie-path.js';
+import { generateSessionId } from '../options/generate-id-option.js';
 import type { ResolvedSessionOptions } from '../options/session-options.js';
 import { sessionKey } from '../session/session-id.js';
 import type { SentId } from '../session/session-identity.js';
@@ -47,7 +48,7 @@ export class SessionCookie extends SessionIdReader {
 
   constructor(options: ResolvedSessionOptions) {
     super();
-    const { name, secrets, customId } = options;
+    const { name, secret: secrets, generateId } = options;
     this.#options = options;
     this.#bindings = new LRUCache({
       maxSize: MAX_BYTES,
@@ -58,7 +59,7 @@ export class SessionCookie extends SessionIdReader {
       },
     });
     this.#pair = new RegExp(`(?:^|;)[ \\t]*${name.replace(/[$*+.^|]/g, '\\$&')}\\s*=([^;]*)`, 'g');
-    const id = customId ? CUSTOM_ID : DEFAULT_ID;
+    const id = generateId === generateSessionId ? DEFAULT_ID : CUSTOM_ID;
     this.#shape = new RegExp(secrets.length > 0 ? `^s(?::|%3A)(${id})\\.[^.]+$` : `^(${id})$`);
   }
 
@@ -146,7 +147,7 @@ export class SessionCookie extends SessionIdReader {
   }
 
   #verify(value: string): Binding | undefined {
-    const { secrets } = this.#options;
+    const { secret: secrets } = this.#options;
     const id = this.#shape.exec(value)?.[1];
     const isRight =
       id !== undefined &&

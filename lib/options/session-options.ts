@@ -1,6 +1,17 @@
-import type { RequestMethod, Type } from '@nestjs/common';
-import type { ExpressStore } from '../storage/express-store/express-store.js';
-import type { SessionBackend } from '../storage/session-backend.js';
+import type { RequestMethod } from '@nestjs/common';
+import {
+  checkClearAlso,
+  checkCookieName,
+  checkDomain,
+  checkPath,
+  checkPathHeader,
+} from './cookie-options.js';
+import { checkExclude } from './exclude-option.js';
+import { checkGenerateId, generateSessionId } from './generate-id-option.js';
+import { jsonPlusSerializer } from './json-plus.serializer.js';
+import { checkMigration, type ExpressMigrationOptions } from './migration-options.js';
+import { bool, number, oneOf, option, type Given, type Resolved } from './option.js';
+import { checkSecret } from './secret-option.js';
 
 /** When the lock of a session is taken. */
 export type SessionLockingMode = 'implicit' | 'early' | 'explicit';
@@ -15,181 +26,97 @@ export interface SessionSerializer {
 /** A route to leave alone: a path as `path-to-regexp` reads it, for all methods or one. */
 export type SessionExclude = string | { path: string; method?: RequestMethod };
 
-/** What is asked of TypeORM's `DataSource`; not by its own type, as TypeORM need not be installed. */
-export interface TypeOrmDataSource {
-  readonly isInitialized: boolean;
-  readonly options: { readonly type: string };
-}
+/** The longest delay that a Node.js timer takes, in seconds. */
+export const MAX_SECONDS = (2 ** 31 - 1) / 1000;
 
-/** Where express-session kept its sessions, as it was set up. */
-export interface ExpressMigrationOptions {
-  store: ExpressStore;
-  /** Its `secret`: one, or several. */
-  secret: string | string[];
-  /** Its `name`. Default `'connect.sid'`. */
-  name?: string;
-  /** Its `cookie.path`. Default `'/'`. */
-  path?: string;
-  /** Its `cookie.domain`. */
-  domain?: string;
-}
-
-export interface SessionModuleOptions {
-  /** Where sessions are kept: a name, or a class or an instance that implements `SessionBackend`. Default `'ram'`. */
-  storageType?: 'ram' | 'file' | 'postgresql' | 'memcached' | Type<SessionBackend> | SessionBackend;
-  /** `'file'`: the folder to keep them in; created if missing. */
-  storagePath?: string;
-  /** `'ram'`: how many to keep at most; beyond it, the least recently used one goes. Default 1,000,000. */
-  maxSessions?: number;
-  /** `'postgresql'`: like `postgres://user:password@host:5432/database`. This, `connection` or `dataSource`. */
-  url?: string;
-  /** `'postgresql'`: TypeORM's options of a PostgreSQL connection, without `type`. */
-  connection?: object;
-  /** `'postgresql'`: the application's own DataSource, initialized; the application closes it. */
-  dataSource?: TypeOrmDataSource;
-  /** `'postgresql'`: the table to keep them in. Default `'nest_sessions'`. */
-  tableName?: string;
-  /** `'postgresql'`: the table's schema. Default: the connection's. */
-  schema?: string;
-  /** `'postgresql'`: make the table and its index if they are missing. Default true. */
-  createTable?: boolean;
-  /** `'memcached'`: `host:port`, or several. */
-  servers?: string | string[];
-  /** `'memcached'`: for servers that ask for it, with `password`. */
-  username?: string;
-  password?: string;
-  /** `'memcached'`: what all keys begin with. Default `'session:'`. */
-  keyPrefix?: string;
-  /** Seconds that a call of the storage may take before the request is answered 503; not for `'ram'`. Default 5. */
-  storageTimeout?: number;
-
+/** The options that all storages have in common. */
+export const sessionOptions = {
   /** Name of the cookie. Default `'session_id'`. */
-  name?: string;
+  name: option<string, string>(checkCookieName, (name = 'session_id') => name),
   /** Path of the cookie. Default `'/'`. */
-  path?: string;
+  path: option<string, string>(checkPath, (path = '/') => path),
   /** With `path` unset: the request header that names the cookie's path. Use only behind a proxy that sets it. */
-  pathHeader?: string;
+  pathHeader: option<string, string | undefined>(checkPathHeader, header => header?.toLowerCase()),
   /** Domain of the cookie. Default: none, the host alone. */
-  domain?: string;
+  domain: option<string>(checkDomain),
   /**
    * Cookies of the same name that an earlier configuration set with another path (default `'/'`) or domain (default:
    * none): they are cleared when a browser sends several.
    */
-  clearAlso?: { path?: string; domain?: string }[];
+  clearAlso: option<{ path?: string; domain?: string }[], { path: string; domain: string | undefined }[]>(
+    checkClearAlso,
+    (places = []) => places.map(({ path = '/', domain }) => ({ path, domain })),
+  ),
   /** Idle timeout in minutes of the stored data and the cookie. Default 60. */
-  timeout?: number;
+  timeout: number({ above: 0, unit: 'minutes', default: 60 }),
   /** Absolute timeout in minutes since the session was created. Default: none. */
-  lifetime?: number;
+  lifetime: number({ above: 0, unit: 'minutes', default: Infinity }),
   /** False: the cookie goes when the browser closes (no Max-Age, no Expires). Default true. */
-  persistent?: boolean;
+  persistent: bool(true),
   /** The cookie's Secure. `'auto'` (default): set when the request came over HTTPS, a trusted proxy counts. */
-  secure?: boolean | 'auto';
+  secure: oneOf([true, false, 'auto'], 'auto'),
   /** The cookie's HttpOnly. Default true. */
-  httpOnly?: boolean;
+  httpOnly: bool(true),
   /** The cookie's SameSite. Default `'lax'`; false: none. */
-  sameSite?: 'strict' | 'lax' | 'none' | false;
+  sameSite: oneOf(['strict', 'lax', 'none', false], 'lax'),
   /** The cookie's Partitioned. Default false. */
-  partitioned?: boolean;
+  partitioned: bool(false),
   /** The cookie's Priority. Default: none. */
-  priority?: 'low' | 'medium' | 'high';
+  priority: oneOf(['low', 'medium', 'high'], undefined),
   /** Signs the cookie. Of several, the first signs and all verify, so that secrets can be rotated. 16 characters or more. */
-  secret?: string | string[];
+  secret: option<string | string[], string[]>(checkSecret, (secret = []) => [secret].flat()),
 
   /** Minutes between two sweeps of expired sessions; 0: no sweep. Default 5. */
-  cleanFreq?: number;
+  cleanFreq: number({ min: 0, max: MAX_SECONDS / 60, unit: 'minutes, 0 for none', default: 5 }),
   /**
    * `'implicit'` (default): locked from first use to commit. `'early'`: locked before guards run.
    * `'explicit'`: locked only by `acquireLock()`; a save without the lock merges key by key.
    */
-  locking?: SessionLockingMode;
+  locking: oneOf<SessionLockingMode, SessionLockingMode>(['implicit', 'early', 'explicit'], 'implicit'),
   /**
    * True: read the session of every request before its middleware runs, for middleware that uses `req.session` at
    * once. The route takes the lock. Default false.
    */
-  eager?: boolean;
+  eager: bool(false),
   /** False: leave `req.session` to others, such as express-session beside this package. Default true. */
-  requestSession?: boolean;
+  requestSession: bool(true),
   /** express-session's sessions, to be moved here when they are next used. */
-  migrateFrom?: ExpressMigrationOptions;
+  migrateFrom: option<ExpressMigrationOptions>(checkMigration),
   /** Seconds to wait for the lock before the request is answered 503. Default 30. */
-  lockTimeout?: number;
+  lockTimeout: number({ min: 0, max: MAX_SECONDS, unit: 'seconds', default: 30 }),
   /** Seconds until the lock of a process that died lapses. Default 30. */
-  leaseTime?: number;
+  leaseTime: number({ min: 0.1, max: MAX_SECONDS, unit: 'seconds', default: 30 }),
   /** True: store every session that is accessed, and set its cookie, as CherryPy does. Default false. */
-  saveUninitialized?: boolean;
+  saveUninitialized: bool(false),
   /** Seconds: an unchanged session is not touched again before they have passed. Default 0. */
-  touchAfter?: number;
+  touchAfter: number({ min: 0, unit: 'seconds', default: 0 }),
   /** Routes without a session. */
-  exclude?: SessionExclude[];
+  exclude: option<SessionExclude[], SessionExclude[]>(checkExclude, (exclude = []) => exclude),
   /** Bytes of serialized data that a session may take. Default 1 MiB. */
-  maxSize?: number;
+  maxSize: number({ above: 0, integer: true, unit: 'bytes', default: 1024 * 1024 }),
   /** Makes a session id: at least 128 random bits, 16 to 256 characters of A-Z a-z 0-9 - _ . ~ */
-  generateId?: () => string;
+  generateId: option<() => string, () => string>(checkGenerateId, (generate = generateSessionId) => generate),
   /**
    * Default `jsonPlusSerializer`: JSON, and Date, Map, Set, BigInt, Buffer, typed arrays, undefined, NaN, Infinity
    * and -0. `jsonSerializer`: what JSON takes, as with express-session.
    */
-  serializer?: SessionSerializer;
+  serializer: option<SessionSerializer, SessionSerializer>(
+    checkSerializer,
+    (serializer = jsonPlusSerializer) => serializer,
+  ),
   /** Logs every load, lock, save and sweep at debug level, by key. Default false. */
-  debug?: boolean;
-}
+  debug: bool(false),
+};
 
-/** For `useClass` and `useExisting` of `forRootAsync`. */
-export interface SessionOptionsFactory {
-  createSessionOptions(): Promise<SessionModuleOptions> | SessionModuleOptions;
-}
+/** The options that all storages have in common. */
+export interface SessionOptions extends Given<typeof sessionOptions> {}
 
-/** The options with their defaults: what the package works with. Times in milliseconds say so. */
-export interface ResolvedSessionOptions extends Required<
-  Pick<
-    SessionModuleOptions,
-    | 'name'
-    | 'path'
-    | 'persistent'
-    | 'secure'
-    | 'httpOnly'
-    | 'sameSite'
-    | 'partitioned'
-    | 'locking'
-    | 'eager'
-    | 'requestSession'
-    | 'saveUninitialized'
-    | 'exclude'
-    | 'maxSize'
-    | 'maxSessions'
-    | 'generateId'
-    | 'serializer'
-    | 'debug'
-    | 'storageType'
-    | 'createTable'
-  >
-> {
-  migrateFrom: ExpressMigrationOptions | undefined;
-  pathHeader: string | undefined;
-  domain: string | undefined;
-  clearAlso: { path: string; domain: string | undefined }[];
-  priority: 'low' | 'medium' | 'high' | undefined;
-  storagePath: string | undefined;
-  url: string | undefined;
-  connection: object | undefined;
-  dataSource: TypeOrmDataSource | undefined;
-  tableName: string | undefined;
-  schema: string | undefined;
-  /** With commas in between. */
-  servers: string;
-  username: string | undefined;
-  password: string | undefined;
-  keyPrefix: string | undefined;
-  storageTimeoutMs: number;
-  /** First signs, all verify; empty: unsigned. */
-  secrets: string[];
-  /** Minutes. */
-  timeout: number;
-  lifetimeMs: number;
-  cleanFreqMs: number;
-  lockTimeoutMs: number;
-  leaseMs: number;
-  touchAfterMs: number;
-  /** Whether ids come from the application's own `generateId`. */
-  customId: boolean;
+/** The options with their defaults: what the package works with. */
+export interface ResolvedSessionOptions extends Resolved<typeof sessionOptions> {}
+
+function checkSerializer(serializer: unknown): string | undefined {
+  const { stringify, parse } = (serializer ?? {}) as Record<string, unknown>;
+  return typeof stringify === 'function' && typeof parse === 'function'
+    ? undefined
+    : 'must have the functions stringify(data) and parse(text)';
 }

@@ -229,7 +229,7 @@ export class OpenSession extends SequentialSession {
   private async storeNow(): Promise<void> {
     if (!this.locked) {
       // Also if the client has gone: the handler did its work.
-      await this.lockNow({ waitMs: this.runtime.options.lockTimeoutMs });
+      await this.lockNow({ waitMs: this.runtime.options.lockTimeout * 1000 });
     }
     await (this.locked ? this.write(true) : this.create(false));
   }
@@ -240,7 +240,7 @@ export class OpenSession extends SequentialSession {
     if (!record || !(locked || handle.state.name === 'read')) {
       return undefined;
     }
-    const { touchAfterMs } = runtime.options;
+    const touchAfterMs = runtime.options.touchAfter * 1000;
     const ttl = runtime.timeToLive(record.timeout, record.createdAt);
     // A read-only request costs one read; the few touches that keep an active session alive are enough.
     const rest = this.values.isFilled ? touchAfterMs : Math.max(touchAfterMs, ttl / 2);

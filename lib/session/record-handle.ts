@@ -147,7 +147,7 @@ export class RecordHandle {
   async move(key: string, ttl: number): Promise<boolean> {
     const { lock, runtime } = this;
     const { data, owner, timeout, createdAt } = lock.record;
-    const write = { data, owner, timeout, createdAt, ttl, isFreshKey: !runtime.options.customId };
+    const write = { data, owner, timeout, createdAt, ttl, isFreshKey: runtime.drawsIds };
     const moved = new RecordHandle(runtime);
     // There may be a second one, under an id that nobody will ever know.
     const dropMoved = () => moved.delete(key).catch(() => undefined);

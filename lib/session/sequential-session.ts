@@ -177,7 +177,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
 
   /** @param timeout seconds; default: the option's */
   wait(timeout?: number): LockWait {
-    const waitMs = timeout === undefined ? this.runtime.options.lockTimeoutMs : timeout * 1000;
+    const waitMs = (timeout ?? this.runtime.options.lockTimeout) * 1000;
     return { waitMs, client: this };
   }
 
@@ -187,7 +187,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
   }
 
   protected async create(keepLock: boolean): Promise<void> {
-    const write = { ...this.toWrite(), isFreshKey: !this.runtime.options.customId };
+    const write = { ...this.toWrite(), isFreshKey: this.runtime.drawsIds };
     for (let tries = 1; !(await this.handle.create(this.key, write, keepLock)); tries++) {
       if (tries === CREATE_TRIES) {
         throw new Error(IDS_TAKEN);
@@ -212,7 +212,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
     }
     await (lock ? handle.acquire(this.key, this.wait(), true) : handle.read(this.key));
     const { record } = this;
-    const isAlive = record && record.createdAt + runtime.options.lifetimeMs > Date.now(); // it may be shorter now
+    const isAlive = record && record.createdAt + runtime.lifetimeMs > Date.now(); // it may be shorter now
     const stored = isAlive ? this.parse() : undefined;
     this.isNew = this.missing = !stored;
     if (stored) {

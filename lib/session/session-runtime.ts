@@ -2,9 +2,11 @@ import { Logger } from '@nestjs/common';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { LockManager } from '../locking/lock-manager.js';
+import { generateSessionId } from '../options/generate-id-option.js';
 import type { ResolvedSessionOptions } from '../options/session-options.js';
 import { FailSafeBackend } from '../storage/fail-safe-backend.js';
-import type { SessionBackend, SessionRecord } from '../storage/session-backend.js';
+import type { OpenedStorage } from '../storage/open-storage.js';
+import type { SessionRecord } from '../storage/session-backend.js';
 import { SessionCodec, type StoredValues } from './session-codec.js';
 
 /** A hundred years, in milliseconds: cookies, and dates at all, do not reach for ever. */
@@ -19,18 +21,23 @@ export class SessionRuntime {
   readonly locks: LockManager;
   readonly codec: SessionCodec;
   readonly logger = new Logger('Sessions');
+  readonly lifetimeMs: number;
+  /** Whether ids are 256 bits that were just drawn, so that none can be in use: not the application's own. */
+  readonly drawsIds: boolean;
   private hasWarnedOfTwo = false;
   private sweep: Promise<number> | undefined;
   private readonly pending = new Set<Promise<unknown>>();
 
   constructor(
     readonly options: ResolvedSessionOptions,
-    backend: SessionBackend,
+    private readonly storage: OpenedStorage,
   ) {
     this.codec = new SessionCodec(options.serializer);
-    const limitMs = options.storageType === 'ram' ? undefined : options.storageTimeoutMs;
+    this.lifetimeMs = options.lifetime * 60_000;
+    this.drawsIds = options.generateId === generateSessionId;
+    const { backend, limitMs } = storage;
     this.backend = new FailSafeBackend(backend, options.debug, key => this.codec.forget(key), limitMs);
-    this.locks = new LockManager(this.backend, options.leaseMs);
+    this.locks = new LockManager(this.backend, options.leaseTime * 1000);
   }
 
   /** Secrets, and the sessions of all who are at work, are reached from here: what prints services must not. */
@@ -72,7 +79,7 @@ export class SessionRuntime {
   timeToLive(timeout: number | undefined, createdAt: number): number {
     return Math.min(
       (timeout ?? this.options.timeout) * 60_000,
-      createdAt + this.options.lifetimeMs - Date.now(),
+      createdAt + this.lifetimeMs - Date.now(),
       MAX_TTL,
     );
   }
@@ -95,14 +102,14 @@ export class SessionRuntime {
   /** Waits for what is still being stored or released, then closes the storage. */
   async close(): Promise<void> {
     // Handlers may be at work whose clients have gone. One that does not end is waited for no longer than a lock.
-    for (const end = Date.now() + this.options.leaseMs; this.locks.size > 0 && Date.now() < end;) {
+    for (const end = Date.now() + this.options.leaseTime * 1000; this.locks.size > 0 && Date.now() < end;) {
       await sleep(CLOSE_POLL);
     }
     while (this.pending.size > 0) {
       await Promise.allSettled(this.pending);
     }
     this.locks.close();
-    if (typeof this.options.storageType !== 'object') {
+    if (!this.storage.isForeign) {
       await this.backend.close(); // an instance that the application made is the application's to close
     }
   }

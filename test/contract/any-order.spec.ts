@@ -70,7 +70,7 @@ class Story {
     private readonly plan: Plan,
   ) {
     this.storage = new ScheduledBackend(scheduler, [...plan.troubles]);
-    this.runtime = new SessionRuntime(resolveSessionOptions({}), this.storage.backend);
+    this.runtime = new SessionRuntime(resolveSessionOptions({}), this.storage);
     this.open = new OpenSession(
       this.runtime,
       plan.isStored ? { id: this.id, key: sessionKey(this.id) } : undefined,

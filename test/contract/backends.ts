@@ -5,12 +5,10 @@ import { join } from 'node:path';
 import { MemoryStore } from 'express-session';
 import { expressStore, type SessionBackend } from 'nest-sessions';
 import { FileBackend } from '../../lib/storage/file/file.backend.js';
-import { resolveSessionOptions } from '../../lib/options/resolve-options.js';
-import { openMemcachedBackend } from '../../lib/storage/memcached/memcached.backend.js';
-import { openPostgresqlBackend } from '../../lib/storage/postgresql/postgresql.backend.js';
 import { memcachedServers, postgresqlUrl } from '../support/shared-servers.js';
 import { isTested } from '../support/storage-names.js';
 import { RamBackend } from '../../lib/storage/ram/ram.backend.js';
+import { openBackendOf } from '../support/open-backend.js';
 
 export interface TestStorage {
   /** Two clients of one storage, as two processes have. Where only one is possible, it is there twice. */
@@ -58,8 +56,7 @@ const ALL_BACKENDS: BackendUnderTest[] = [
     async open() {
       const tableName = `sessions_${randomBytes(6).toString('hex')}`;
       const url = await postgresqlUrl();
-      const openClient = () =>
-        openPostgresqlBackend(resolveSessionOptions({ storageType: 'postgresql', url, tableName }));
+      const openClient = () => openBackendOf({ storageType: 'postgresql', url, tableName });
       return closing([await openClient(), await openClient()]);
     },
   },
@@ -69,8 +66,7 @@ const ALL_BACKENDS: BackendUnderTest[] = [
     async open() {
       const keyPrefix = `${randomBytes(6).toString('hex')}:`;
       const servers = memcachedServers();
-      const openClient = () =>
-        openMemcachedBackend(resolveSessionOptions({ storageType: 'memcached', servers, keyPrefix }));
+      const openClient = () => openBackendOf({ storageType: 'memcached', servers, keyPrefix });
       return closing([await openClient(), await openClient()]);
     },
   },

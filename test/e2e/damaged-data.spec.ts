@@ -3,14 +3,14 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Client } from 'pg';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { SessionModuleOptions } from 'nest-sessions';
 import { sessionKey } from '../../lib/session/session-id.js';
 import { SETUPS, startApp } from '../support/app.js';
 import { Browser, ScriptController, useServer } from '../support/scripts.js';
 import { isTested } from '../support/storage-names.js';
+import type { StorageUnderTest } from '../support/storages.js';
 
 /** What another program, or trouble, does to what is stored under a key. */
-type Damage = (options: SessionModuleOptions, key: string) => Promise<void>;
+type Damage = (options: StorageUnderTest, key: string) => Promise<void>;
 
 const inFile =
   (damage: (text: string) => string): Damage =>

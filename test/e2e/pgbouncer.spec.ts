@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { SessionStore, type SessionModuleOptions } from 'nest-sessions';
+import { SessionStore, type SessionOptions } from 'nest-sessions';
 import { startApp } from '../support/app.js';
 import { inLong, isLong } from '../support/long.js';
 import { startPgbouncer, type Pgbouncer } from '../support/pgbouncer.js';
@@ -26,7 +26,7 @@ describe.runIf(isLong && isTested('postgresql'))('behind PgBouncer that pools tr
   let proxy: Pgbouncer;
   let direct: Client;
   const newTable = () => `sessions_${randomBytes(6).toString('hex')}`;
-  const start = (options: SessionModuleOptions) =>
+  const start = (options: SessionOptions & { url?: string; tableName?: string; storageTimeout?: number }) =>
     startApp({
       sessions: { storageType: 'postgresql', url: proxy.url, tableName: newTable(), ...options },
       controllers: [ScriptController],

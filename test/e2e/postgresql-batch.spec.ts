@@ -1,17 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { Client } from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { resolveSessionOptions } from '../../lib/options/resolve-options.js';
 import { sessionKey } from '../../lib/session/session-id.js';
-import {
-  openPostgresqlBackend,
-  type PostgresqlBackend,
-} from '../../lib/storage/postgresql/postgresql.backend.js';
+import type { PostgresqlBackend } from '../../lib/storage/postgresql/postgresql.backend.js';
 import { newLease } from '../contract/fixtures.js';
 import { startPostgresqlServer } from '../support/servers.js';
 import { STATEMENT_LOG_SETTINGS, StatementLog } from '../support/statement-log.js';
 import { isTested } from '../support/storage-names.js';
 import { times } from '../support/times.js';
+import { openBackendOf } from '../support/open-backend.js';
 
 const HOUR = 3_600_000;
 const N = 50;
@@ -37,9 +34,11 @@ describe.runIf(isTested('postgresql'))('postgresql: what many sessions ask for a
   });
   beforeEach(async () => {
     table = `sessions_${randomBytes(6).toString('hex')}`;
-    backend = await openPostgresqlBackend(
-      resolveSessionOptions({ storageType: 'postgresql', url: server.url, tableName: table }),
-    );
+    backend = await openBackendOf<PostgresqlBackend>({
+      storageType: 'postgresql',
+      url: server.url,
+      tableName: table,
+    });
     await times(N, index => backend.create(keys[index]!, { data: `{"index":${index}}`, ttl: HOUR }));
   });
   afterEach(() => backend.close());
@@ -138,9 +137,11 @@ describe.runIf(isTested('postgresql'))('postgresql: what many sessions ask for a
   });
 
   it('two processes that lock the same sessions at one time: each has one holder, in 40 rounds', async () => {
-    const other = await openPostgresqlBackend(
-      resolveSessionOptions({ storageType: 'postgresql', url: server.url, tableName: table }),
-    );
+    const other = await openBackendOf<PostgresqlBackend>({
+      storageType: 'postgresql',
+      url: server.url,
+      tableName: table,
+    });
     for (let round = 0; round < 40; round++) {
       const mine = keys.map(() => newLease());
       const theirs = keys.map(() => newLease());

@@ -1,18 +1,18 @@
 import { randomBytes } from 'node:crypto';
 import { DataSource } from 'typeorm';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { SessionStore, type SessionModuleOptions } from 'nest-sessions';
+import { SessionStore } from 'nest-sessions';
 import { CreateSessionsTable, SessionEntity } from '../../lib/postgresql.js';
 import { startApp } from '../support/app.js';
 import { Browser, Gate, ScriptController } from '../support/scripts.js';
 import { postgresqlUrl } from '../support/shared-servers.js';
-import { isTested } from '../support/storage-names.js';
+import { isTested, type AnyOptions } from '../support/storages.js';
 
 describe.runIf(isTested('postgresql'))('postgresql', () => {
   let url: string;
   let dataSource: DataSource;
   const newTable = () => `sessions_${randomBytes(6).toString('hex')}`;
-  const start = (options: SessionModuleOptions) =>
+  const start = (options: AnyOptions) =>
     startApp({ sessions: { storageType: 'postgresql', ...options }, controllers: [ScriptController] });
 
   beforeAll(async () => {

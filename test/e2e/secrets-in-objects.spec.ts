@@ -1,14 +1,9 @@
 import { Controller, Get, Injectable, Req, Res, Scope } from '@nestjs/common';
 import { format, inspect } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import {
-  Session,
-  SESSION_BACKEND,
-  SessionStore,
-  type SessionBackend,
-  type SessionModuleOptions,
-} from 'nest-sessions';
+import { Session, SESSION_BACKEND, SessionStore, type SessionBackend } from 'nest-sessions';
 import { SETUPS, startApp, type TestApp } from '../support/app.js';
+import type { StorageUnderTest } from '../support/storages.js';
 import { sendRaw } from '../support/client.js';
 import { Gate } from '../support/scripts.js';
 
@@ -54,7 +49,7 @@ describe.each(SETUPS)('secrets in objects: $storage, $adapter', ({ storage, adap
   let waiting: Promise<unknown>[];
   const leave = new Gate();
   let own: string;
-  let sessions: SessionModuleOptions;
+  let sessions: StorageUnderTest;
 
   beforeAll(async () => {
     server = await startApp({

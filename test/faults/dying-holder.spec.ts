@@ -6,7 +6,7 @@ import { sendRaw, type Answer } from '../support/client.js';
 import { inLong } from '../support/long.js';
 import { startSessionServer, startSessionServers, type ServerProgram } from '../support/programs.js';
 import { Browser } from '../support/scripts.js';
-import { newStorage, SHARED_STORAGES } from '../support/storages.js';
+import { newStorage, type AnyOptions, SHARED_STORAGES } from '../support/storages.js';
 import { times } from '../support/times.js';
 
 /** Seconds; and in milliseconds, with what a stop takes to be longer than that for sure. */
@@ -31,11 +31,12 @@ describe.concurrent.each(SHARED_STORAGES)('invariant 9, crash-safe locks: %s', s
   let options: SessionModuleOptions;
   let servers: ServerProgram[];
   beforeAll(async () => {
-    options = {
+    const storageOptions: AnyOptions = {
       ...(await newStorage(storage)),
       leaseTime: LEASE_TIME,
       ...(storage !== 'file' && { storageTimeout: 1 }), // shorter than a stall
     };
+    options = storageOptions;
     servers = await startSessionServers(2, options);
   });
   afterAll(() => Promise.all(servers.map(({ program }) => program.kill())));

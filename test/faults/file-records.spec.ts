@@ -41,8 +41,8 @@ async function save(key: string, data: string): Promise<void> {
 
 describe('a file that has a name is never written to', () => {
   it(`who reads without a lock sees whole records of the session meant, ${READS} times under ${WRITERS} writers`, async () => {
-    const options = resolveSessionOptions({ storageType: 'file', storagePath: folder });
-    const store = new SessionStore(new SessionRuntime(options, backend), { readIds: () => [] });
+    const options = resolveSessionOptions({});
+    const store = new SessionStore(new SessionRuntime(options, { backend }), { readIds: () => [] });
     const names = times(6, index => `session ${index}`);
     const ids = await Promise.all(
       names.map(name => store.create({ name, version: 0, body: bodyOf(0, BODY) })),

@@ -27,8 +27,8 @@ afterEach(() => rm(folder, { recursive: true, force: true, maxRetries: 5 }));
 
 const pathOf = (key: string) => join(folder, key.slice(0, 2), `session-${key}`);
 const storeOn = (storage: FileBackend) => {
-  const options = resolveSessionOptions({ storageType: 'file', storagePath: folder });
-  return new SessionStore(new SessionRuntime(options, storage), { readIds: () => [] });
+  const options = resolveSessionOptions({});
+  return new SessionStore(new SessionRuntime(options, { backend: storage }), { readIds: () => [] });
 };
 const standStill = (ms: number) => {
   for (const end = performance.now() + ms; performance.now() < end;);

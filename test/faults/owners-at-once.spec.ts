@@ -5,21 +5,21 @@ import type { SessionBackend } from 'nest-sessions';
 import { resolveSessionOptions } from '../../lib/options/resolve-options.js';
 import { SessionRuntime } from '../../lib/session/session-runtime.js';
 import { SessionStore } from '../../lib/session/session-store.js';
-import {
-  openPostgresqlBackend,
-  type PostgresqlBackend,
-} from '../../lib/storage/postgresql/postgresql.backend.js';
+import type { PostgresqlBackend } from '../../lib/storage/postgresql/postgresql.backend.js';
 import { BACKENDS, type TestStorage } from '../contract/backends.js';
 import { newKey, times, writeOf } from '../contract/fixtures.js';
 import { expectLogs } from '../support/expect-logs.js';
 import { inLong } from '../support/long.js';
 import { startPostgresqlServer } from '../support/servers.js';
 import { isTested } from '../support/storage-names.js';
+import { openBackendOf } from '../support/open-backend.js';
 
 const ROUNDS = inLong(1_000, 60);
 
 const storeOn = (storage: SessionBackend) =>
-  new SessionStore(new SessionRuntime(resolveSessionOptions({}), storage), { readIds: () => [] });
+  new SessionStore(new SessionRuntime(resolveSessionOptions({}), { backend: storage }), {
+    readIds: () => [],
+  });
 
 for (const { name, open } of BACKENDS.filter(backend =>
   ['ram', 'file', 'postgresql'].includes(backend.name),
@@ -66,9 +66,7 @@ describe.runIf(isTested('postgresql'))('destroyByOwner on PostgreSQL, beside ano
   let other: Client;
   beforeAll(async () => {
     server = await startPostgresqlServer();
-    backend = await openPostgresqlBackend(
-      resolveSessionOptions({ storageType: 'postgresql', url: server.url }),
-    );
+    backend = await openBackendOf<PostgresqlBackend>({ storageType: 'postgresql', url: server.url });
     other = new Client({ connectionString: server.url });
     await other.connect();
   });

@@ -4,10 +4,10 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { SessionStorageException, SessionStore } from 'nest-sessions';
 import { resolveSessionOptions } from '../../lib/options/resolve-options.js';
 import { SessionRuntime } from '../../lib/session/session-runtime.js';
-import { openPostgresqlBackend } from '../../lib/storage/postgresql/postgresql.backend.js';
 import { expectLogs } from '../support/expect-logs.js';
 import { startPostgresqlServer } from '../support/servers.js';
 import { isTested } from '../support/storage-names.js';
+import { openBackendOf } from '../support/open-backend.js';
 
 const LIMIT = 300;
 
@@ -21,12 +21,12 @@ describe.runIf(isTested('postgresql'))(
     let id: string;
     beforeAll(async () => {
       server = await startPostgresqlServer();
-      const options = resolveSessionOptions({
+      const backend = await openBackendOf({
         storageType: 'postgresql',
         url: server.url,
         storageTimeout: LIMIT / 1000,
       });
-      runtime = new SessionRuntime(options, await openPostgresqlBackend(options));
+      runtime = new SessionRuntime(resolveSessionOptions({}), { backend, limitMs: LIMIT });
       store = new SessionStore(runtime, { readIds: () => [] });
       other = new Client({ connectionString: server.url });
       await other.connect();

@@ -2,18 +2,15 @@ import { randomBytes, randomInt } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { resolveSessionOptions } from '../../lib/options/resolve-options.js';
 import { sessionKey } from '../../lib/session/session-id.js';
-import {
-  openPostgresqlBackend,
-  type PostgresqlBackend,
-} from '../../lib/storage/postgresql/postgresql.backend.js';
+import type { PostgresqlBackend } from '../../lib/storage/postgresql/postgresql.backend.js';
 import { postgresqlStatements } from '../../lib/storage/postgresql/postgresql.sql.js';
 import { inLong } from '../support/long.js';
 import { seededId, seedSessions } from '../support/seed-sessions.js';
 import { startPostgresqlServer, type TestServer } from '../support/servers.js';
 import { STATEMENT_LOG_SETTINGS, StatementLog } from '../support/statement-log.js';
 import { isTested } from '../support/storage-names.js';
+import { openBackendOf } from '../support/open-backend.js';
 
 const SESSIONS = inLong(1_000_000, 20_000);
 const EXPIRED = SESSIONS / 2;
@@ -35,13 +32,11 @@ describe.runIf(isTested('postgresql'))('postgresql, at scale', { timeout: 600_00
   let table: string;
   let backend: PostgresqlBackend;
   const open = (applicationName = 'nest-sessions') =>
-    openPostgresqlBackend(
-      resolveSessionOptions({
-        storageType: 'postgresql',
-        connection: { url: server.url, applicationName, poolSize: 20 },
-        tableName: table,
-      }),
-    );
+    openBackendOf<PostgresqlBackend>({
+      storageType: 'postgresql',
+      connection: { url: server.url, applicationName, poolSize: 20 },
+      tableName: table,
+    });
   const number = async (sql: string): Promise<number> =>
     Number(Object.values((await client.query(sql)).rows[0]!)[0]);
   const size = (relation = table) => number(`SELECT pg_total_relation_size('${relation}')`);

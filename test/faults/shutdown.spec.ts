@@ -28,8 +28,8 @@ afterEach(() => rm(folder, { recursive: true, force: true }));
 
 /** Once the server is gone. */
 async function storedCount(id: string): Promise<number> {
-  const options = resolveSessionOptions({ storageType: 'file', storagePath: folder });
-  const manager = new SessionRuntime(options, new FileBackend(folder));
+  const options = resolveSessionOptions({});
+  const manager = new SessionRuntime(options, { backend: new FileBackend(folder) });
   return (await new SessionStore(manager, { readIds: () => [] }).get(id))?.data.count;
 }
 

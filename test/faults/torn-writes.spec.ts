@@ -34,8 +34,10 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 
 /** As a process that has just started sees the storage. */
 function freshStore(): SessionStore {
-  const options = resolveSessionOptions({ storageType: 'file', storagePath: folder });
-  return new SessionStore(new SessionRuntime(options, new FileBackend(folder)), { readIds: () => [] });
+  const options = resolveSessionOptions({});
+  return new SessionStore(new SessionRuntime(options, { backend: new FileBackend(folder) }), {
+    readIds: () => [],
+  });
 }
 
 const isBusy = async (key: string): Promise<boolean> => {

@@ -14,11 +14,9 @@ import { bodyOf } from './session-body.js';
  */
 const { STORAGE_PATH = '', LEASE_TIME, IDS = '', BODY } = process.env;
 const options = resolveSessionOptions({
-  storageType: 'file',
-  storagePath: STORAGE_PATH,
   leaseTime: Number(LEASE_TIME),
 });
-const manager = new SessionRuntime(options, new FileBackend(STORAGE_PATH));
+const manager = new SessionRuntime(options, { backend: new FileBackend(STORAGE_PATH) });
 const store = new SessionStore(manager, { readIds: () => [] });
 
 async function writeForever(id: string, index: number): Promise<never> {

@@ -2,10 +2,10 @@ import type { DynamicModule, INestApplication, Provider, Type } from '@nestjs/co
 import { NestFactory } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
-import { SESSION_BACKEND, SessionsModule, SessionStore, type SessionModuleOptions } from 'nest-sessions';
+import { SESSION_BACKEND, SessionsModule, SessionStore } from 'nest-sessions';
 import { inLong } from './long.js';
 import { isTested, STORAGES, type StorageName } from './storage-names.js';
-import { countStored, newStorage } from './storages.js';
+import { countStored, newStorage, type AnyOptions, type StorageUnderTest } from './storages.js';
 
 export type AdapterName = 'express' | 'fastify';
 export const ADAPTERS: AdapterName[] = ['express', 'fastify'];
@@ -32,7 +32,7 @@ export interface TestApp {
   /** Like http://127.0.0.1:41234 */
   url: string;
   /** The options that it was started with. */
-  sessions: SessionModuleOptions;
+  sessions: StorageUnderTest;
   store: SessionStore;
   /** How many sessions are stored. */
   stored(): Promise<number>;
@@ -43,7 +43,7 @@ export interface TestAppOptions {
   adapter?: AdapterName;
   /** A new one, with nothing in it. */
   storage?: StorageName;
-  sessions?: SessionModuleOptions;
+  sessions?: AnyOptions;
   controllers?: Type[];
   providers?: Provider[];
   imports?: (DynamicModule | Type)[];
@@ -58,7 +58,8 @@ export interface TestAppOptions {
 
 /** A Nest application with sessions that listens on a free port. */
 export async function startApp(options: TestAppOptions): Promise<TestApp> {
-  const sessions = { ...(await newStorage(options.storage ?? 'ram')), ...options.sessions };
+  const storage = await newStorage(options.storage ?? 'ram');
+  const sessions = { ...storage, ...options.sessions } as StorageUnderTest;
   class TestModule {}
   const module: DynamicModule = {
     module: TestModule,

@@ -1,8 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { Client } from 'pg';
 import { vi } from 'vitest';
-import type { SessionModuleOptions } from 'nest-sessions';
-import { newStorage, type StorageName } from './storages.js';
+import { newStorage, type StorageName, type StorageUnderTest } from './storages.js';
 
 /**
  * A time that stands still, and passes when it is told to: for this process, and for the sessions in PostgreSQL,
@@ -18,8 +17,9 @@ export class TestClock {
   }
 
   /** The options of a storage with nothing in it, that goes by this clock. */
-  async newStorage(storage: StorageName): Promise<SessionModuleOptions> {
-    const { url, ...options } = await newStorage(storage);
+  async newStorage(storage: StorageName): Promise<StorageUnderTest> {
+    const options = await newStorage(storage);
+    const { url, tableName } = options;
     if (url === undefined) {
       return options;
     }
@@ -37,7 +37,8 @@ export class TestClock {
     await this.set(Date.now());
     // Functions are looked for along this path: these come before the real ones.
     return {
-      ...options,
+      storageType: 'postgresql',
+      tableName,
       connection: { url, extra: { options: `-c search_path=public,${schema},pg_catalog` } },
     };
   }

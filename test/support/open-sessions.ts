@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { Session, SessionBackend, SessionModuleOptions } from 'nest-sessions';
+import type { Session, SessionBackend, SessionOptions } from 'nest-sessions';
 import { jsonPlusSerializer } from 'nest-sessions';
 import { resolveSessionOptions } from '../../lib/options/resolve-options.js';
 import { OpenSession } from '../../lib/session/open-session.js';
@@ -17,9 +17,9 @@ export class OpenSessions {
   readonly backend: TroubledBackend;
   readonly runtime: SessionRuntime;
 
-  constructor(storage: SessionBackend, options: SessionModuleOptions = {}) {
+  constructor(storage: SessionBackend, options: SessionOptions = {}) {
     this.backend = troubled(storage);
-    this.runtime = new SessionRuntime(resolveSessionOptions(options), this.backend);
+    this.runtime = new SessionRuntime(resolveSessionOptions(options), { backend: this.backend });
   }
 
   /** Stores a session. @returns its id */

@@ -4,18 +4,28 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ModuleRef } from '@nestjs/core';
-import type { SessionBackend, SessionModuleOptions } from 'nest-sessions';
-import { resolveSessionOptions } from '../../lib/options/resolve-options.js';
-import { createBackend } from '../../lib/storage/create-backend.js';
+import type { SessionBackend, SessionModuleOptions, SessionOptions } from 'nest-sessions';
 import { afterFile } from './after-file.js';
+import { openBackendOf } from './open-backend.js';
 import { memcachedServers, postgresqlUrl } from './shared-servers.js';
 import type { StorageName } from './storage-names.js';
 
 export * from './storage-names.js';
 
+/** Options as tests put them together; which go with which is for the module to see. */
+export type AnyOptions = SessionOptions & { [storageOption: string]: any };
+
+/** The options of a storage, of which it has some. */
+export type StorageUnderTest = SessionModuleOptions & {
+  storagePath?: string | undefined;
+  url?: string | undefined;
+  tableName?: string | undefined;
+  servers?: string | string[] | undefined;
+  keyPrefix?: string | undefined;
+};
+
 /** The options of a storage with nothing in it: a new folder, table or prefix. */
-export async function newStorage(storageType: StorageName): Promise<SessionModuleOptions> {
+export async function newStorage(storageType: StorageName): Promise<StorageUnderTest> {
   const name = randomBytes(6).toString('hex');
   switch (storageType) {
     case 'ram':
@@ -34,14 +44,13 @@ export async function newStorage(storageType: StorageName): Promise<SessionModul
 
 /** The backend of a storage with nothing in it, which a test hands to the module, and closes. */
 export async function openBackend(storageType: StorageName): Promise<SessionBackend> {
-  const options = resolveSessionOptions(await newStorage(storageType));
-  return createBackend(options, {} as ModuleRef); // which is for classes only
+  return openBackendOf(await newStorage(storageType));
 }
 
 /** How many sessions are stored: as the backend counts them, or, where it cannot, by the items that there are. */
 export async function countStored(
   backend: SessionBackend,
-  { servers, keyPrefix }: SessionModuleOptions,
+  { servers, keyPrefix }: StorageUnderTest,
 ): Promise<number> {
   if (backend.count) {
     return backend.count();

@@ -1,7 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { afterEach, beforeEach, describe, expect, it, vi, type MockInstance } from 'vitest';
 import type { SessionModuleOptions } from 'nest-sessions';
-import { resolveSessionOptions } from '../../lib/options/resolve-options.js';
+import { resolveModuleOptions } from '../../lib/sessions.options.js';
 import { problemsOf } from '../support/problems-of.js';
 
 describe("the cookie's options together", () => {
@@ -52,7 +52,7 @@ describe("the cookie's options together", () => {
   });
 
   it('clearAlso has the defaults of path and domain', () => {
-    const { clearAlso } = resolveSessionOptions({ path: '/a', clearAlso: [{ domain: 'b.example' }, {}] });
+    const { clearAlso } = resolveModuleOptions({ path: '/a', clearAlso: [{ domain: 'b.example' }, {}] });
     expect(clearAlso).toEqual([
       { path: '/', domain: 'b.example' },
       { path: '/', domain: undefined },
@@ -76,13 +76,13 @@ describe('a short secret', () => {
     [['hush', 'hush2']],
     [['long enough to be one', 'hush']],
   ])('is warned of once, and not shown: %j', secret => {
-    resolveSessionOptions({ secret });
+    resolveModuleOptions({ secret });
     expect(warn.mock.calls).toEqual([[expect.stringMatching(/16 characters.*openssl rand -base64 32/)]]);
     expect(String(warn.mock.calls)).not.toContain('hush');
   });
 
   it.each([undefined, 'x'.repeat(16), ['x'.repeat(16), 'y'.repeat(44)]])('is none: %j', secret => {
-    resolveSessionOptions({ secret });
+    resolveModuleOptions({ secret });
     expect(warn).not.toHaveBeenCalled();
   });
 

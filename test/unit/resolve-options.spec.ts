@@ -2,13 +2,10 @@ import { RequestMethod } from '@nestjs/common';
 import { MemoryStore } from 'express-session';
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import {
-  jsonPlusSerializer,
-  jsonSerializer,
-  SessionOptionsException,
-  type SessionModuleOptions,
-} from 'nest-sessions';
+import { jsonPlusSerializer, jsonSerializer, SessionOptionsException } from 'nest-sessions';
+import { resolveEach, type OptionTable } from '../../lib/options/option.js';
 import { resolveSessionOptions } from '../../lib/options/resolve-options.js';
+import { storages, type StorageName } from '../../lib/storage/storages.js';
 import { RamBackend } from '../../lib/storage/ram/ram.backend.js';
 import { problemsOf } from '../support/problems-of.js';
 
@@ -22,7 +19,7 @@ const NO_BOOLEANS = ['true', 'false', 0, 1, null, {}];
 
 const FORMER = { store: new MemoryStore(), secret: 's' };
 
-const WRONG: Record<keyof SessionModuleOptions, unknown[]> = {
+const WRONG: Record<string, unknown[]> = {
   storageType: ['', 'memory', 'redis', 'mysql', null, 5, {}, [], { lock: true }],
   storagePath: ['./sessions', '', 5],
   maxSessions: [...POSITIVE, 1.5],
@@ -136,7 +133,7 @@ const WRONG: Record<keyof SessionModuleOptions, unknown[]> = {
   debug: NO_BOOLEANS,
 };
 
-const RIGHT: Record<keyof SessionModuleOptions, unknown[]> = {
+const RIGHT: Record<string, unknown[]> = {
   storageType: ['ram', RamBackend, new RamBackend(1)],
   storagePath: [],
   maxSessions: [1, 5_000_000],
@@ -236,53 +233,69 @@ describe('options together', () => {
 });
 
 describe('defaults', () => {
-  it('are those of the documentation, in the units that are used inside', () => {
+  it('are those of the documentation, in the units of the options', () => {
     const { generateId, ...rest } = resolveSessionOptions();
     expect(rest).toEqual({
-      storageType: 'ram',
-      storagePath: undefined,
-      maxSessions: 1_000_000,
-      url: undefined,
-      connection: undefined,
-      dataSource: undefined,
-      tableName: undefined,
-      schema: undefined,
-      createTable: true,
-      servers: '',
-      username: undefined,
-      password: undefined,
-      keyPrefix: undefined,
-      storageTimeoutMs: 5000,
       name: 'session_id',
       path: '/',
       pathHeader: undefined,
       domain: undefined,
       clearAlso: [],
       timeout: 60,
-      lifetimeMs: Infinity,
+      lifetime: Infinity,
       persistent: true,
       secure: 'auto',
       httpOnly: true,
       sameSite: 'lax',
       partitioned: false,
       priority: undefined,
-      secrets: [],
-      cleanFreqMs: 300_000,
+      secret: [],
+      cleanFreq: 5,
       locking: 'implicit',
       eager: false,
       requestSession: true,
       migrateFrom: undefined,
-      lockTimeoutMs: 30_000,
-      leaseMs: 30_000,
-      touchAfterMs: 0,
+      lockTimeout: 30,
+      leaseTime: 30,
+      touchAfter: 0,
       saveUninitialized: false,
       exclude: [],
       maxSize: 1_048_576,
-      customId: false,
       serializer: jsonPlusSerializer,
       debug: false,
     });
     expect(generateId()).toMatch(/^[\w-]{43}$/);
     expect(generateId()).not.toBe(generateId());
+  });
+
+  it.each<[StorageName, given: Options, resolved: Options]>([
+    ['ram', {}, { maxSessions: 1_000_000 }],
+    ['file', { storagePath: 'x' }, { storagePath: 'x', storageTimeout: 5 }],
+    [
+      'postgresql',
+      {},
+      {
+        url: undefined,
+        connection: undefined,
+        dataSource: undefined,
+        tableName: 'nest_sessions',
+        schema: undefined,
+        createTable: true,
+        storageTimeout: 5,
+      },
+    ],
+    [
+      'memcached',
+      { servers: ['a:1', 'b:2'] },
+      {
+        servers: 'a:1,b:2',
+        username: undefined,
+        password: undefined,
+        keyPrefix: 'session:',
+        storageTimeout: 5,
+      },
+    ],
+  ])('of %s', (name, given, resolved) => {
+    expect(resolveEach(storages[name].options as OptionTable, given)).toEqual(resolved);
   });
 });

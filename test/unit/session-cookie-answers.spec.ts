@@ -2,11 +2,11 @@ import { Logger } from '@nestjs/common';
 import { Cookie, CookieJar } from 'tough-cookie';
 import { inspect } from 'node:util';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import type { SessionModuleOptions } from 'nest-sessions';
+import type { SessionOptions } from 'nest-sessions';
 import { SessionCookie } from '../../lib/http/session-cookie.js';
 import { resolveSessionOptions } from '../../lib/options/resolve-options.js';
 
-const cookieOf = (options: SessionModuleOptions = {}) => new SessionCookie(resolveSessionOptions(options));
+const cookieOf = (options: SessionOptions = {}) => new SessionCookie(resolveSessionOptions(options));
 const ID = 'AbC_-'.repeat(9).slice(0, 43);
 const EXPIRES_AT = Date.UTC(2100, 0, 1);
 const PAST = 'Thu, 01 Jan 1970 00:00:00 GMT';
@@ -18,7 +18,7 @@ afterEach(() => {
 
 describe('clearOld', () => {
   it('clears what an earlier configuration set, and nothing else', async () => {
-    const places: SessionModuleOptions[] = [
+    const places: SessionOptions[] = [
       { path: '/shop' },
       { domain: 'example.com' },
       { path: '/shop', domain: '.Example.com' },
@@ -149,7 +149,7 @@ describe('statementOf', () => {
 });
 
 describe('a cookie that browsers drop over HTTP', () => {
-  const bindTwice = (options: SessionModuleOptions, isSecure: boolean) => {
+  const bindTwice = (options: SessionOptions, isSecure: boolean) => {
     const warn = vi.spyOn(Logger.prototype, 'warn').mockReturnValue();
     const cookie = cookieOf(options);
     cookie.clear(isSecure, {});
@@ -159,7 +159,7 @@ describe('a cookie that browsers drop over HTTP', () => {
     return warn.mock.calls.flat();
   };
 
-  it.each<[SessionModuleOptions, string]>([
+  it.each<[SessionOptions, string]>([
     [{ sameSite: 'none' }, "sameSite: 'none'"],
     [{ sameSite: 'none', partitioned: true }, "sameSite: 'none'"],
     [{ partitioned: true, secure: 'auto' }, 'partitioned: true'],
@@ -168,7 +168,7 @@ describe('a cookie that browsers drop over HTTP', () => {
     expect(warnings).toEqual([expect.stringMatching(`with ${reason}, browsers drop it.*secure: true`)]);
   });
 
-  it.each<[SessionModuleOptions, boolean]>([
+  it.each<[SessionOptions, boolean]>([
     [{ sameSite: 'none' }, true],
     [{ sameSite: 'none', secure: true }, false],
     [{ sameSite: 'none', name: '__Secure-id' }, false],

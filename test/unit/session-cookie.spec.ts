@@ -1,12 +1,12 @@
 import * as fc from 'fast-check';
 import { Cookie } from 'tough-cookie';
 import { describe, expect, it } from 'vitest';
-import type { SessionModuleOptions } from 'nest-sessions';
+import type { SessionOptions } from 'nest-sessions';
 import { SessionCookie } from '../../lib/http/session-cookie.js';
 import { resolveSessionOptions } from '../../lib/options/resolve-options.js';
 import { sessionKey } from '../../lib/session/session-id.js';
 
-const cookieOf = (options: SessionModuleOptions = {}) => new SessionCookie(resolveSessionOptions(options));
+const cookieOf = (options: SessionOptions = {}) => new SessionCookie(resolveSessionOptions(options));
 const isAmbiguous = (cookie: SessionCookie, header: string) =>
   new Set(cookie.valuesIn({ cookie: header })).size > 1;
 const ID = 'AbC_-'.repeat(9).slice(0, 43);

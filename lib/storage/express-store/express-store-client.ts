@@ -1,5 +1,5 @@
 import { SessionOptionsException } from '../../exceptions/session.exception.js';
-import type { ExpressStore, ExpressStoredSession } from './express-store.js';
+import type { ExpressStore, ExpressStoredSession } from '../../options/express-store.js';
 
 /** Milliseconds after which a call counts as lost: the next one for the session waits for it. */
 const LOST_MS = 30_000;

@@ -1,5 +1,5 @@
 import type { Lease, SessionBackend, SessionRecord, SessionWrite } from '../session-backend.js';
-import type { ExpressStore, ExpressStoredSession } from './express-store.js';
+import type { ExpressStore, ExpressStoredSession } from '../../options/express-store.js';
 import { ExpressStoreClient } from './express-store-client.js';
 
 /** Where a stored session keeps what is not the cookie's. */

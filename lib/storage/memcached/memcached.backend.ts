@@ -1,6 +1,3 @@
-import { SessionException } from '../../exceptions/session.exception.js';
-import type { ResolvedSessionOptions } from '../../options/session-options.js';
-import { describeError } from '../describe-error.js';
 import type { Lease, SessionBackend, SessionRecord, SessionWrite } from '../session-backend.js';
 import { MemcachedConnection } from './memcached.connection.js';
 import {
@@ -18,18 +15,6 @@ import { MemcachedLocks } from './memcached.locks.js';
 interface Held extends SessionItem {
   key: string;
   lockCas: Buffer;
-}
-
-/** @throws SessionException if a server cannot be reached */
-export async function openMemcachedBackend(options: ResolvedSessionOptions): Promise<MemcachedBackend> {
-  const { servers, username, password, keyPrefix, storageTimeoutMs: timeoutMs } = options;
-  const connection = await MemcachedConnection.open({ servers, username, password, timeoutMs });
-  try {
-    return new MemcachedBackend(connection, await connection.itemLimit(), keyPrefix);
-  } catch (error) {
-    connection.close();
-    throw new SessionException(`memcached cannot be reached: ${describeError(error)}`, { cause: error });
-  }
 }
 
 /**
@@ -52,7 +37,7 @@ export class MemcachedBackend implements SessionBackend {
   constructor(
     private readonly connection: MemcachedConnection,
     private readonly itemLimit: number,
-    private readonly prefix = 'session:',
+    private readonly prefix: string,
   ) {
     this.locks = new MemcachedLocks(connection, prefix);
   }

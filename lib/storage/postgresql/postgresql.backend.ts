@@ -1,7 +1,5 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { DataSource } from 'typeorm';
-import type { ResolvedSessionOptions } from '../../options/session-options.js';
 import type {
   Lease,
   OwnedRecord,
@@ -10,9 +8,9 @@ import type {
   SessionRecord,
   SessionWrite,
 } from '../session-backend.js';
-import { inTime, isSqlState, isStatementError, PostgresqlConnection } from './postgresql.connection.js';
+import { isSqlState, isStatementError, PostgresqlConnection } from './postgresql.connection.js';
 import { postgresqlStatements, type PostgresqlStatements } from './postgresql.sql.js';
-import { checkTable, createTable, DEFAULT_TABLE, quoteTable, type SessionTable } from './postgresql.table.js';
+import { checkTable, createTable, quoteTable, type SessionTable } from './postgresql.table.js';
 import { StatementBatch } from './statement-batch.js';
 
 /** Blocks (of 8 KiB, as a rule) that a sweep clears in one transaction. */
@@ -49,25 +47,6 @@ interface Saving {
   owner: string | null;
   timeout: number | null;
   ttl: number;
-}
-
-/** @throws SessionException if the database cannot be reached, or its table is not one of sessions */
-export async function openPostgresqlBackend(options: ResolvedSessionOptions): Promise<PostgresqlBackend> {
-  const { url, connection, dataSource, tableName: name = DEFAULT_TABLE, schema, storageTimeoutMs } = options;
-  const opened = await PostgresqlConnection.open({
-    url,
-    connection,
-    dataSource: dataSource as DataSource | undefined,
-    timeoutMs: storageTimeoutMs,
-  });
-  try {
-    const backend = new PostgresqlBackend(opened, { name, schema }, storageTimeoutMs);
-    await inTime(backend.open(options), storageTimeoutMs);
-    return backend;
-  } catch (error) {
-    await opened.close();
-    throw error;
-  }
 }
 
 /**
