@@ -7,9 +7,11 @@ import type {
   SessionRecord,
   SessionWrite,
 } from '../session-backend.js';
+import { UseOrder, type Ordered } from './use-order.js';
 
-interface Entry extends SessionRecord {
-  leaseToken?: string | undefined;
+interface Entry extends SessionRecord, Ordered<Entry> {
+  readonly key: string;
+  leaseToken: string | undefined;
   /** When the lease lapses, milliseconds since 1970. */
   leasedUntil: number;
 }
@@ -26,16 +28,25 @@ const SWEEP_BATCH = 500;
 export class RamBackend implements SessionBackend {
   readonly inProcess = true;
 
-  /** In order of use: the first is the one that was used longest ago. */
   private readonly entries = new Map<string, Entry>();
   private readonly keysByOwner = new Map<string, Set<string>>();
 
-  /** @param maxSessions how many to keep; beyond it, the least recently used one goes */
+  // Each entry is in one of these. What has to go is the first of the first that is not empty.
+  private readonly anonymous = new UseOrder<Entry>();
+  private readonly owned = new UseOrder<Entry>();
+  /** Those that a request works on, whoever's they are. */
+  private readonly locked = new UseOrder<Entry>();
+
+  /** @param maxSessions how many to keep; beyond it, the least recently used one goes: of those with an owner, last */
   constructor(private readonly maxSessions: number) {}
 
   async read(key: string): Promise<SessionRecord | undefined> {
     const entry = this.find(key);
-    return entry && toRecord(entry);
+    if (!entry) {
+      return undefined;
+    }
+    this.use(entry);
+    return toRecord(entry);
   }
 
   async lock(key: string, lease: Lease): Promise<SessionRecord | 'busy' | undefined> {
@@ -43,21 +54,17 @@ export class RamBackend implements SessionBackend {
     if (!entry) {
       return undefined;
     }
-    if (
-      entry.leaseToken !== undefined &&
-      entry.leaseToken !== lease.token &&
-      entry.leasedUntil > Date.now()
-    ) {
+    if (isLeased(entry) && entry.leaseToken !== lease.token) {
       return 'busy';
     }
-    takeLease(entry, lease);
+    this.takeLease(entry, lease);
     return toRecord(entry);
   }
 
   async renew(key: string, lease: Lease): Promise<boolean> {
     const entry = this.findLeased(key, lease);
     if (entry) {
-      takeLease(entry, lease);
+      this.takeLease(entry, lease);
     }
     return entry !== undefined;
   }
@@ -69,33 +76,48 @@ export class RamBackend implements SessionBackend {
     }
     entry.leaseToken = undefined;
     if (ttl !== undefined) {
-      this.moveExpiry(key, entry, ttl);
+      entry.expiresAt = Date.now() + ttl;
     }
+    this.use(entry);
   }
 
   async touch(key: string, ttl: number): Promise<boolean> {
     const entry = this.find(key);
     if (entry) {
-      this.moveExpiry(key, entry, ttl);
+      entry.expiresAt = Date.now() + ttl;
+      this.use(entry);
     }
     return entry !== undefined;
   }
 
   async create(key: string, write: SessionWrite, lease?: Lease): Promise<boolean> {
-    if (this.find(key)) {
-      return false;
-    }
     const now = Date.now();
-    const { data, owner, timeout, createdAt = now, ttl } = write;
-    const entry: Entry = { data, owner, timeout, createdAt, expiresAt: now + ttl, leasedUntil: 0 };
-    if (lease) {
-      takeLease(entry, lease);
+    const old = this.entries.get(key);
+    if (old) {
+      if (old.expiresAt > now) {
+        return false;
+      }
+      this.drop(old);
     }
-    this.remove(key);
+    const { data, owner, timeout, createdAt = now, ttl } = write;
+    const entry: Entry = {
+      key,
+      data,
+      owner,
+      timeout,
+      createdAt,
+      expiresAt: now + ttl,
+      leaseToken: lease?.token,
+      leasedUntil: lease ? now + lease.ms : 0,
+      order: undefined,
+      before: undefined,
+      after: undefined,
+    };
     if (this.entries.size >= this.maxSessions) {
-      this.remove(this.entries.keys().next().value!);
+      this.evict();
     }
     this.entries.set(key, entry);
+    this.use(entry);
     this.setOwner(key, undefined, owner);
     return true;
   }
@@ -116,36 +138,37 @@ export class RamBackend implements SessionBackend {
     entry.data = write.data;
     entry.owner = write.owner;
     entry.timeout = write.timeout;
+    entry.expiresAt = Date.now() + write.ttl;
     if (unlock) {
       entry.leaseToken = undefined;
+      this.use(entry);
     } else {
-      takeLease(entry, lease);
+      this.takeLease(entry, lease);
     }
-    this.moveExpiry(key, entry, write.ttl);
     return true;
   }
 
   async delete(key: string, lease?: Lease): Promise<boolean> {
-    const found = (lease ? this.findLeased(key, lease) : this.find(key)) !== undefined;
-    if (found || !lease) {
-      this.remove(key);
+    const entry = lease ? this.findLeased(key, lease) : this.find(key);
+    if (entry) {
+      this.drop(entry);
     }
-    return found;
+    return entry !== undefined;
   }
 
   async cleanUp(): Promise<number> {
     let removed = 0;
     let seen = 0;
     let sliceEnd = performance.now() + SWEEP_SLICE;
-    // A Map may change while it is walked, so requests can be served between two slices. One that is used
-    // meanwhile moves to the end: `latest` keeps the walk from following it for ever.
+    // A Map may change while it is walked, so requests can be served between two slices. What they create comes at the
+    // end: `latest` keeps the walk from following it for ever.
     const latest = this.entries.size;
-    for (const [key, entry] of this.entries) {
+    for (const entry of this.entries.values()) {
       if (seen >= latest) {
         break;
       }
       if (entry.expiresAt <= Date.now()) {
-        this.remove(key);
+        this.drop(entry);
         removed++;
       }
       if (++seen % SWEEP_BATCH === 0 && performance.now() >= sliceEnd) {
@@ -159,6 +182,7 @@ export class RamBackend implements SessionBackend {
   async close(): Promise<void> {
     this.entries.clear();
     this.keysByOwner.clear();
+    [this.anonymous, this.owned, this.locked].forEach(order => order.clear());
   }
 
   async count(): Promise<number> {
@@ -207,19 +231,35 @@ export class RamBackend implements SessionBackend {
     return entry?.leaseToken === lease.token ? entry : undefined;
   }
 
-  private moveExpiry(key: string, entry: Entry, ttl: number): void {
-    entry.expiresAt = Date.now() + ttl;
-    // To the end of the order of use.
-    this.entries.delete(key);
-    this.entries.set(key, entry);
+  /** To the end of the order that it belongs to now. */
+  private use(entry: Entry): void {
+    const { anonymous, owned, locked } = this;
+    const order = isLeased(entry) ? locked : entry.owner === undefined ? anonymous : owned;
+    order.use(entry);
   }
 
-  private remove(key: string): void {
-    const entry = this.entries.get(key);
-    if (entry) {
-      this.entries.delete(key);
-      this.setOwner(key, entry.owner, undefined);
+  private takeLease(entry: Entry, lease: Lease): void {
+    entry.leaseToken = lease.token;
+    entry.leasedUntil = Date.now() + lease.ms;
+    this.use(entry);
+  }
+
+  /** Removes the one that is missed least: of those in use, one only if there is no other. */
+  private evict(): void {
+    // A holder that has died gives nothing back. Who took a lease first is the first whose lease lapses.
+    for (let entry = this.locked.first; entry && !isLeased(entry); entry = this.locked.first) {
+      this.use(entry);
     }
+    const entry = this.anonymous.first ?? this.owned.first ?? this.locked.first;
+    if (entry) {
+      this.drop(entry);
+    }
+  }
+
+  private drop(entry: Entry): void {
+    this.entries.delete(entry.key);
+    entry.order?.remove(entry);
+    this.setOwner(entry.key, entry.owner, undefined);
   }
 
   private setOwner(key: string, from: string | undefined, to: string | undefined): void {
@@ -241,10 +281,7 @@ export class RamBackend implements SessionBackend {
   }
 }
 
-function takeLease(entry: Entry, lease: Lease): void {
-  entry.leaseToken = lease.token;
-  entry.leasedUntil = Date.now() + lease.ms;
-}
+const isLeased = (entry: Entry): boolean => entry.leaseToken !== undefined && entry.leasedUntil > Date.now();
 
 const toRecord = ({ data, owner, timeout, createdAt, expiresAt }: Entry): SessionRecord => ({
   data,
