@@ -22,14 +22,16 @@ export type { Given, Option, RequiredOption } from './options/option.js';
 export type { SessionModuleOptions, SessionOptionsFactory } from './sessions.options.js';
 export type { StorageOptions } from './storage/storages.js';
 export { SESSION_BACKEND, SessionsModule } from './sessions.module.js';
-export { SessionStore, type OwnedSession, type SessionSnapshot } from './session/session-store.js';
+export type { OwnedSession, SessionPage, SessionSnapshot } from './session/session-snapshot.js';
+export { SessionStore } from './session/session-store.js';
 export { expressStore } from './storage/express-store/express-store.backend.js';
 export type { ExpressStore } from './options/express-store.js';
 export type {
   Lease,
-  OwnedRecord,
+  StoredRecord,
   OwnerSelection,
   SessionBackend,
   SessionRecord,
+  SessionSettings,
   SessionWrite,
 } from './storage/session-backend.js';

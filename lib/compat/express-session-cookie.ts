@@ -6,7 +6,7 @@ const ATTRIBUTES = ['path', 'domain', 'secure', 'httpOnly', 'sameSite', 'partiti
 
 type Attributes = Pick<ResolvedSessionOptions, (typeof ATTRIBUTES)[number]>;
 /** What the cookie asks of the session. */
-export type SessionAges = Pick<Session, 'timeout' | 'expiresAt'>;
+export type SessionAges = Pick<Session, 'timeout' | 'persistent' | 'expiresAt'>;
 
 /** `req.session.cookie`. Its age is the session's own `timeout`; all else is the module's options. */
 export class ExpressSessionCookie implements Readonly<Attributes> {
@@ -48,8 +48,8 @@ export class ExpressSessionCookie implements Readonly<Attributes> {
 
   /** Milliseconds that the session lives without being used; null: the cookie ends with the browser. */
   get originalMaxAge(): number | null {
-    const { timeout } = this.#session();
-    return this.#options.persistent ? timeout * 60_000 : null;
+    const { timeout, persistent } = this.#session();
+    return persistent ? timeout * 60_000 : null;
   }
 
   set originalMaxAge(ms: number | null) {
@@ -57,8 +57,9 @@ export class ExpressSessionCookie implements Readonly<Attributes> {
   }
 
   /**
-   * Milliseconds until it expires. Set it to give this session its own idle timeout ("remember me").
-   * @throws RangeError; TypeError for what only the option `persistent` decides
+   * Milliseconds until it expires. Set it to give this session its own idle timeout ("remember me"); null: its cookie ends
+   * with the browser.
+   * @throws RangeError
    */
   get maxAge(): number | null {
     const { expires } = this;
@@ -66,25 +67,27 @@ export class ExpressSessionCookie implements Readonly<Attributes> {
   }
 
   set maxAge(ms: number | null) {
-    if (typeof ms !== 'number' || !this.#options.persistent) {
-      throw new TypeError(
-        'Whether a cookie ends with the browser is the same for all sessions: set the option persistent of ' +
-          'SessionsModule.forRoot(), and req.session.cookie.maxAge to milliseconds only if it is true',
-      );
+    const session = this.#session();
+    if (ms === null) {
+      session.persistent = false;
+      return;
     }
-    if (!(ms > 0 && Number.isFinite(ms))) {
+    if (!(typeof ms === 'number' && ms > 0 && Number.isFinite(ms))) {
       throw new RangeError(
-        `req.session.cookie.maxAge must be milliseconds above 0, not ${ms}; to end the session, use req.session.destroy()`,
+        `req.session.cookie.maxAge must be milliseconds above 0, or null, not ${String(ms)}; to end the session, use req.session.destroy()`,
       );
     }
-    this.#session().timeout = ms / 60_000;
+    if (!session.persistent) {
+      session.persistent = true;
+    }
+    session.timeout = ms / 60_000;
     this.restart();
   }
 
   /** As `maxAge`, as a date. */
   get expires(): Date | null {
-    const { expiresAt } = this.#session();
-    return this.#options.persistent ? (this.#movedTo ?? expiresAt) : null;
+    const { expiresAt, persistent } = this.#session();
+    return persistent ? (this.#movedTo ?? expiresAt) : null;
   }
 
   set expires(date: Date | null) {

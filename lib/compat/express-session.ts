@@ -212,8 +212,8 @@ class ExpressSessionHandler implements ProxyHandler<ExpressSessionMembers> {
 
   /** @param keys of the data that a new session begins with; undefined: there is none */
   async end(open: OpenSession, keys?: string[]): Promise<void> {
-    const { timeout, expiresAt } = open.session;
-    const past = { id: open.id, values: { ...open.values.live }, timeout, expiresAt };
+    const { timeout, persistent, expiresAt } = open.session;
+    const past = { id: open.id, values: { ...open.values.live }, timeout, persistent, expiresAt };
     await open.destroyNow(keys !== undefined);
     this.past = past;
     if (!keys) {

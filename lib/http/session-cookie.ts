@@ -96,15 +96,23 @@ export class SessionCookie extends SessionIdReader {
   }
 
   /**
-   * The `Set-Cookie` that binds the client to an id.
+   * The `Set-Cookie` that binds the client to a session.
+   * @param expiresAt milliseconds since 1970
    * @param isSecure whether the request came over HTTPS
+   * @param persistent whether it outlives the browser
    */
-  bind(id: string, expiresAt: number, isSecure: boolean, headers: IncomingHttpHeaders): string {
-    const { name, persistent } = this.#options;
+  bind(
+    id: string,
+    expiresAt: number,
+    isSecure: boolean,
+    headers: IncomingHttpHeaders,
+    persistent = this.#options.persistent,
+  ): string {
+    const { name } = this.#options;
     const maxAge = Math.max(0, Math.round((expiresAt - Date.now()) / 1000));
     const expires = Math.floor(expiresAt / 1000); // most sessions of one second expire in the same second
     const place = this.#place(headers);
-    const dependsOn = `${maxAge} ${expires} ${isSecure} ${place.path}`;
+    const dependsOn = `${maxAge} ${expires} ${persistent} ${isSecure} ${place.path}`;
     if (this.#last.dependsOn !== dependsOn) {
       const age = persistent ? { maxAge, expires: new Date(expires * 1000) } : {};
       const attributes = this.#stringify('', age, place, isSecure).slice(`${name}=`.length);

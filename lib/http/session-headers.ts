@@ -38,7 +38,7 @@ export function writeSessionHeaders(
   }
   const value =
     change === 'set'
-      ? cookie.bind(open.id, open.expiresAt, isSecure, headers)
+      ? cookie.bind(open.id, open.expiresAt, isSecure, headers, open.persistent)
       : cookie.clear(isSecure, headers);
   const old = cookie.clearOld(isSecure, headers);
   const mayHaveOld = old.length > 0 && (change === 'clear' || new Set(cookie.valuesIn(headers)).size > 1);

@@ -96,8 +96,13 @@ export class HeldLock {
   }
 }
 
+/** What a save, or a touch, of this moment moves. @param ttl milliseconds */
+export const usedNow = (ttl: number): Pick<SessionRecord, 'expiresAt' | 'lastUsedAt'> => ({
+  expiresAt: Date.now() + ttl,
+  lastUsedAt: Date.now(),
+});
+
 /** What is stored by a write of this moment. */
-export function toRecord({ data, owner, timeout, createdAt, ttl }: SessionWrite): SessionRecord {
-  const now = Date.now();
-  return { data, owner, timeout, createdAt: createdAt ?? now, expiresAt: now + ttl };
+export function toRecord({ data, owner, timeout, persistent, createdAt, ttl }: SessionWrite): SessionRecord {
+  return { data, owner, timeout, persistent, createdAt: createdAt ?? Date.now(), ...usedNow(ttl) };
 }

@@ -1,12 +1,14 @@
 import { SessionSizeException } from '../exceptions/session.exception.js';
 import { jsonPlusSerializer } from '../options/json-plus.serializer.js';
 import type { SessionSerializer } from '../options/session-options.js';
-import type { SessionRecord, SessionWrite } from '../storage/session-backend.js';
+import type { SessionRecord, SessionSettings, SessionWrite } from '../storage/session-backend.js';
 import { isSameValue } from '../options/same-value.js';
 import { ownCopyOf, type StoredValues, type Values } from './session-codec.js';
 
+const SETTINGS = ['owner', 'timeout', 'persistent'] as const satisfies (keyof SessionSettings)[];
+
 /**
- * What the application holds of one session in use: the live data, the owner and the timeout; what of it has
+ * What the application holds of one session in use: the live data and the settings; what of it has
  * changed since the record was read; and the frozen view of the record. Knows no storage and no lock: the record
  * that it is compared with comes from outside.
  */
@@ -16,6 +18,8 @@ export class LiveValues {
   owner: string | undefined;
   /** Minutes of the session's own idle timeout. */
   timeout: number | undefined;
+  /** Whether the session's cookie outlives the browser, if the session says so itself. */
+  persistent: boolean | undefined;
   /** Whether `live` holds the record's data; else the session was only read. */
   isFilled = false;
   /** Whether the application may have changed something since the last commit: it may keep parts of the data. */
@@ -33,6 +37,7 @@ export class LiveValues {
   start(stored: StoredValues, record?: SessionRecord, isView = false): void {
     this.owner = record?.owner;
     this.timeout = record?.timeout;
+    this.persistent = record?.persistent;
     if (isView) {
       this.view = { record, data: deepFreeze(stored.data) };
       return;
@@ -45,17 +50,12 @@ export class LiveValues {
 
   /** Whether the session holds nothing that would have to be stored. */
   get isEmpty(): boolean {
-    return Object.keys(this.live).length === 0 && this.owner === undefined && this.timeout === undefined;
+    return Object.keys(this.live).length === 0 && !this.hasOtherSettings(undefined);
   }
 
   /** Whether it differs from what is stored. Values are compared, never texts: an encrypted one differs each time. */
   isChanged(record: SessionRecord | undefined): boolean {
-    return (
-      this.isFilled &&
-      (this.owner !== record?.owner ||
-        this.timeout !== record?.timeout ||
-        !this.isSame(this.live, this.baseOf(record)))
-    );
+    return this.isFilled && (this.hasOtherSettings(record) || !this.isSame(this.live, this.baseOf(record)));
   }
 
   /** Takes over what is stored by now; what the application changed since `before` stays. */
@@ -69,17 +69,20 @@ export class LiveValues {
     for (const key of deleted) {
       delete this.live[key];
     }
-    this.owner = this.owner === before?.owner ? now.owner : this.owner;
-    this.timeout = this.timeout === before?.timeout ? now.timeout : this.timeout;
+    for (const name of SETTINGS) {
+      if (this[name] === before?.[name]) {
+        Object.assign(this, { [name]: now[name] });
+      }
+    }
   }
 
   /** @returns what undoes all changes that come after it */
   snapshot(): () => void {
-    const { owner, timeout } = this;
+    const { owner, timeout, persistent } = this;
     const text = this.serializer.stringify(this.live);
     return () => {
       replace(this.live, this.serializer.parse(text));
-      Object.assign(this, { owner, timeout });
+      Object.assign(this, { owner, timeout, persistent });
     };
   }
 
@@ -88,17 +91,14 @@ export class LiveValues {
    * @param maxSize bytes
    * @throws SessionSizeException, and what the serializer throws at data that it cannot keep
    */
-  toWrite(
-    write: (live: Values) => string,
-    maxSize: number,
-  ): Pick<SessionWrite, 'data' | 'owner' | 'timeout'> {
+  toWrite(write: (live: Values) => string, maxSize: number): SessionSettings & Pick<SessionWrite, 'data'> {
     const data = write(this.live);
     // Three bytes a character at most: most data needs no count.
     const size = data.length * 3 > maxSize ? Buffer.byteLength(data) : 0;
     if (size > maxSize) {
       throw new SessionSizeException(size, maxSize);
     }
-    return { data, owner: this.owner, timeout: this.timeout };
+    return { data, owner: this.owner, timeout: this.timeout, persistent: this.persistent };
   }
 
   /** The data as it is stored, frozen. */
@@ -107,6 +107,10 @@ export class LiveValues {
       this.view = { record, data: deepFreeze(this.parse(record)) };
     }
     return this.view.data;
+  }
+
+  private hasOtherSettings(record: SessionRecord | undefined): boolean {
+    return SETTINGS.some(name => this[name] !== record?.[name]);
   }
 
   private baseOf(record: SessionRecord | undefined): Values {

@@ -1,5 +1,5 @@
 import { SessionDestroyedException, SessionLeaseLostException } from '../exceptions/session.exception.js';
-import { toRecord, type HeldLock } from '../locking/held-lock.js';
+import { toRecord, usedNow, type HeldLock } from '../locking/held-lock.js';
 import type { LockWait } from '../locking/key-queue.js';
 import type { SessionRecord, SessionWrite } from '../storage/session-backend.js';
 import type { SessionRuntime } from './session-runtime.js';
@@ -120,7 +120,7 @@ export class RecordHandle {
     const record = this.record!;
     const isThere = await this.runtime.backend.touch(this.key, ttl);
     if (isThere) {
-      this.show({ ...record, expiresAt: Date.now() + ttl });
+      this.show({ ...record, ...usedNow(ttl) });
     } else {
       this.lose('absent');
     }
@@ -133,7 +133,7 @@ export class RecordHandle {
       return undefined;
     }
     const { lock } = this.state;
-    const record = ttl === undefined ? lock.record : { ...lock.record, expiresAt: Date.now() + ttl };
+    const record = ttl === undefined ? lock.record : { ...lock.record, ...usedNow(ttl) };
     this.state = { name: 'read', record };
     return lock.release(ttl);
   }
@@ -146,8 +146,8 @@ export class RecordHandle {
    */
   async move(key: string, ttl: number): Promise<boolean> {
     const { lock, runtime } = this;
-    const { data, owner, timeout, createdAt } = lock.record;
-    const write = { data, owner, timeout, createdAt, ttl, isFreshKey: runtime.drawsIds };
+    const { data, owner, timeout, persistent, createdAt } = lock.record;
+    const write = { data, owner, timeout, persistent, createdAt, ttl, isFreshKey: runtime.drawsIds };
     const moved = new RecordHandle(runtime);
     // There may be a second one, under an id that nobody will ever know.
     const dropMoved = () => moved.delete(key).catch(() => undefined);

@@ -64,6 +64,10 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
     return this.record?.createdAt ?? this.startedAt;
   }
 
+  get persistent(): boolean {
+    return this.values.persistent ?? this.runtime.options.persistent;
+  }
+
   get expiresAt(): number {
     return this.record?.expiresAt ?? Date.now() + this.ttl();
   }

@@ -2,6 +2,7 @@ import { setValue } from './live-values.js';
 import type { OpenSession } from './open-session.js';
 import type { SessionValues } from './session-data.js';
 import type { Session, SessionIdListener } from './session.js';
+import type { SessionSettings } from '../storage/session-backend.js';
 
 /** Untyped: which keys there are is declared by the application. */
 export type Values = Record<string, any>;
@@ -164,12 +165,24 @@ export class SessionDict extends NoOtherProperties implements Session {
     return this.#settings().timeout ?? this.#open.runtime.options.timeout;
   }
 
-  set timeout(minutes: number) {
+  set timeout(minutes: number | undefined) {
     this.#writable();
-    if (!(Number.isFinite(minutes) && minutes > 0)) {
+    if (minutes !== undefined && !(Number.isFinite(minutes) && minutes > 0)) {
       throw new RangeError(`session.timeout must be a number of minutes above 0, not ${minutes}`);
     }
     this.#open.values.timeout = minutes;
+  }
+
+  get persistent(): boolean {
+    return this.#settings().persistent ?? this.#open.runtime.options.persistent;
+  }
+
+  set persistent(persistent: boolean | undefined) {
+    this.#writable();
+    if (persistent !== undefined && typeof persistent !== 'boolean') {
+      throw new TypeError(`session.persistent must be true, false or undefined, not ${String(persistent)}`);
+    }
+    this.#open.values.persistent = persistent;
   }
 
   get owner(): string | undefined {
@@ -246,7 +259,7 @@ export class SessionDict extends NoOtherProperties implements Session {
     return this.#open.useValues(true);
   }
 
-  #settings(): { owner?: string | undefined; timeout?: number | undefined } {
+  #settings(): SessionSettings {
     return this.#isReadOnly ? (this.#open.record ?? {}) : this.#open.values;
   }
 

@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import type { IncomingHttpHeaders } from 'node:http';
 import { SessionContextException } from '../exceptions/session.exception.js';
-import type { SessionRecord } from '../storage/session-backend.js';
+import type { SessionRecord, StoredRecord } from '../storage/session-backend.js';
 import { ObservedPromise } from './observed-promise.js';
 import { OpenSession } from './open-session.js';
 import { ownCopyOf } from './session-codec.js';
@@ -10,23 +10,8 @@ import { contextsAround, currentContext, runInContext } from './session-context.
 import { isSessionKey, sessionKey } from './session-id.js';
 import { SessionRuntime } from './session-runtime.js';
 import type { SessionValues } from './session-data.js';
+import type { OwnedSession, SessionPage, SessionSnapshot } from './session-snapshot.js';
 import type { Session } from './session.js';
-
-/** A session as it was stored at one moment; changing it stores nothing. */
-export interface SessionSnapshot {
-  readonly data: SessionValues;
-  readonly owner: string | undefined;
-  readonly createdAt: Date;
-  readonly expiresAt: Date;
-}
-
-/** One of an owner's sessions. */
-export interface OwnedSession extends SessionSnapshot {
-  /** Names the session without being its id: for `destroyByOwner(owner, { only })`, e.g. in a form. */
-  readonly key: string;
-  /** Whether it is the session of the request in flight. */
-  readonly current: boolean;
-}
 
 /** Changes a session. */
 type Update<T> = (session: Session) => Promise<T> | T;
@@ -149,13 +134,28 @@ export class SessionStore {
 
   /** The sessions of an owner, oldest first. @throws SessionUnsupportedException */
   findByOwner(owner: string): Promise<OwnedSession[]> {
+    return this.run(async () => this.toSessions(await this.runtime.backend.findByOwner(owner)));
+  }
+
+  /**
+   * All sessions, page by page, in no order that means anything. One that gets a new id meanwhile may come twice, or not.
+   * @param cursor `next` of the page before; without it, the first page
+   * @param limit how many sessions a page has at most, 1 to 1000; default 100
+   * @throws SessionUnsupportedException; RangeError
+   */
+  list(cursor?: string, limit = 100): Promise<SessionPage> {
     return this.run(async () => {
-      const currentKey = currentContext()?.open?.key;
-      const all = await this.runtime.backend.findByOwner(owner);
-      return all.flatMap(({ key, record }) => {
-        const snapshot = this.toSnapshot(key, record);
-        return snapshot ? Object.assign(snapshot, { key, current: key === currentKey }) : [];
-      });
+      if (!(Number.isInteger(limit) && limit >= 1 && limit <= 1000)) {
+        throw new RangeError(`list() takes a limit of 1 to 1000, not ${String(limit)}`);
+      }
+      if (cursor !== undefined && !isSessionKey(cursor)) {
+        throw new RangeError('list() takes as its cursor the next of the page before, or undefined');
+      }
+      const records = await this.runtime.backend.list(cursor, limit);
+      return {
+        sessions: this.toSessions(records),
+        next: records.length === limit ? records.at(-1)!.key : undefined,
+      };
     });
   }
 
@@ -261,6 +261,14 @@ export class SessionStore {
     return record && this.toSnapshot(key!, record);
   }
 
+  private toSessions(records: StoredRecord[]): OwnedSession[] {
+    const currentKey = currentContext()?.open?.key;
+    return records.flatMap(({ key, record }) => {
+      const snapshot = this.toSnapshot(key, record);
+      return snapshot ? Object.assign(snapshot, { key, current: key === currentKey }) : [];
+    });
+  }
+
   private toSnapshot(key: string, record: SessionRecord): SessionSnapshot | undefined {
     const stored = this.runtime.parse(key, record);
     return (
@@ -269,6 +277,7 @@ export class SessionStore {
         owner: record.owner,
         createdAt: new Date(record.createdAt),
         expiresAt: new Date(record.expiresAt),
+        lastUsedAt: new Date(record.lastUsedAt),
       }
     );
   }

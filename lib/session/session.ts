@@ -58,8 +58,19 @@ export interface Session extends Iterable<[SessionKey, SessionValue<SessionKey>]
   readonly createdAt: Date;
   /** When the stored session expires unless it is used before. */
   readonly expiresAt: Date;
-  /** Idle timeout in minutes. Set it to give this session its own ("remember me"). @throws RangeError */
-  timeout: number;
+  /**
+   * Idle timeout in minutes. Set it to give this session its own; undefined: as the option says.
+   * @throws RangeError
+   */
+  get timeout(): number;
+  set timeout(minutes: number | undefined);
+  /**
+   * Whether the session's cookie outlives the browser. Set it for this session alone ("remember me", ticked or not);
+   * undefined: as the option says.
+   * @throws TypeError for what is no boolean
+   */
+  get persistent(): boolean;
+  set persistent(persistent: boolean | undefined);
   /** The account that the session belongs to, e.g. the user's id. */
   owner: string | undefined;
 

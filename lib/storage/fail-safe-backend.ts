@@ -6,7 +6,7 @@ import {
   SessionUnsupportedException,
 } from '../exceptions/session.exception.js';
 import { describeError } from './describe-error.js';
-import type { Lease, OwnedRecord, OwnerSelection, SessionBackend, SessionWrite } from './session-backend.js';
+import type { Lease, StoredRecord, OwnerSelection, SessionBackend, SessionWrite } from './session-backend.js';
 
 /**
  * A backend whose failures are logged and become `SessionStorageException` (503), so that nobody above can
@@ -79,7 +79,14 @@ export class FailSafeBackend implements SessionBackend {
     return this.guard('count', '', () => this.backend.count!());
   }
 
-  findByOwner(owner: string): Promise<OwnedRecord[]> {
+  list(after: string | undefined, limit: number): Promise<StoredRecord[]> {
+    if (!this.backend.list) {
+      throw new SessionUnsupportedException('list');
+    }
+    return this.guard('list', '', () => this.backend.list!(after, limit));
+  }
+
+  findByOwner(owner: string): Promise<StoredRecord[]> {
     if (!this.backend.findByOwner) {
       throw new SessionUnsupportedException('findByOwner');
     }

@@ -1,22 +1,29 @@
-/**
- * What a backend stores under a key. Times are milliseconds since 1970 by the storage's own clock.
- */
-export interface SessionRecord {
-  /** The serialized data; opaque to a backend. */
-  data: string;
+/** What a session has of its own beside its data; undefined: as the options say. */
+export interface SessionSettings {
   /** The account the session belongs to, if the application said so. */
   owner?: string | undefined;
-  /** Minutes of this session's own idle timeout, if it has one. */
+  /** Minutes of this session's own idle timeout. */
   timeout?: number | undefined;
+  /** Whether this session's cookie outlives the browser. */
+  persistent?: boolean | undefined;
+}
+
+/**
+ * What a backend stores under a key. Times are milliseconds since 1970 by the storage's own clock. A storage keeps the
+ * version of the format with it, and rejects a record whose version it does not know: that is trouble, not absence.
+ */
+export interface SessionRecord extends SessionSettings {
+  /** The serialized data; opaque to a backend. */
+  data: string;
   createdAt: number;
   expiresAt: number;
+  /** When it was stored or touched last: created, saved, touched, or unlocked with a new time to live. */
+  lastUsedAt: number;
 }
 
 /** What is written: the storage turns `ttl` into `expiresAt` by its own clock. */
-export interface SessionWrite {
+export interface SessionWrite extends SessionSettings {
   data: string;
-  owner?: string | undefined;
-  timeout?: number | undefined;
   /** When the session began, as its record says; undefined for one that begins now. */
   createdAt?: number | undefined;
   /** Milliseconds from now until the record expires. */
@@ -100,8 +107,15 @@ export interface SessionBackend {
   /** The number of records. */
   count?(): Promise<number>;
 
+  /**
+   * A page of all records, in an order of their keys that stays the same. One that gets another key meanwhile may be on two pages, or on none.
+   * @param after only those whose key comes after this one
+   * @param limit how many at most; fewer than that: there are no more
+   */
+  list?(after: string | undefined, limit: number): Promise<StoredRecord[]>;
+
   /** The records of an owner, oldest first. */
-  findByOwner?(owner: string): Promise<OwnedRecord[]>;
+  findByOwner?(owner: string): Promise<StoredRecord[]>;
 
   /**
    * Removes the records of an owner, as `delete` does.
@@ -117,7 +131,7 @@ export interface OwnerSelection {
   only?: string | undefined;
 }
 
-export interface OwnedRecord {
+export interface StoredRecord {
   key: string;
   record: SessionRecord;
 }

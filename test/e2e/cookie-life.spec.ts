@@ -33,8 +33,14 @@ class LifeController {
 
   @Get('timeout')
   timeout(@Session() session: Session, @Query('minutes') minutes: string) {
-    session.timeout = Number(minutes);
+    session.timeout = minutes === '' ? undefined : Number(minutes);
     return {};
+  }
+
+  @Get('persistent')
+  persistent(@Session() session: Session, @Query('value') value: string) {
+    session.persistent = value === '' ? undefined : value === 'true';
+    return { persistent: session.persistent };
   }
 
   @Get('regenerate')
@@ -208,6 +214,28 @@ for (const { storage, adapter } of SETUPS) {
       expect(await maxAgeAfter(0, '/write')).toBe(3600);
       expect(await maxAgeAfter(20, '/peek')).toBeUndefined();
       expect(await maxAgeAfter(20, '/peek')).toBe(3600);
+    });
+
+    it.each([true, false])(
+      'is told or not as the session says itself, with persistent: %s',
+      async persistent => {
+        await start({ persistent });
+        const lives = async (path: string) => sessionCookie(await client.get(path))!.maxAge !== null;
+        expect(await lives('/write')).toBe(persistent);
+        expect(await lives(`/persistent?value=${!persistent}`)).toBe(!persistent);
+        expect(await lives('/look')).toBe(!persistent); // it is stored
+        expect(await lives('/regenerate')).toBe(!persistent);
+        expect(await lives('/persistent?value=')).toBe(persistent);
+        expect(await lives('/look')).toBe(persistent);
+      },
+    );
+
+    it('a session without a timeout of its own any more goes by the option again', async () => {
+      await start();
+      await client.get('/write');
+      expect(sessionCookie(await client.get('/timeout?minutes=5'))!.maxAge).toBe(300);
+      expect(sessionCookie(await client.get('/timeout?minutes='))!.maxAge).toBe(3600);
+      expect(sessionCookie(await client.get('/look'))!.maxAge).toBe(3600);
     });
 
     it('is not told, with persistent: false, even if the session has its own timeout', async () => {

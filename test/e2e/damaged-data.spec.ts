@@ -1,8 +1,11 @@
 import memjs from 'memjs';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
 import { Client } from 'pg';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Logger } from '@nestjs/common';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { SessionStorageException } from 'nest-sessions';
 import { sessionKey } from '../../lib/session/session-id.js';
 import { SETUPS, startApp } from '../support/app.js';
 import { Browser, ScriptController, useServer } from '../support/scripts.js';
@@ -114,6 +117,51 @@ for (const setup of SETUPS.filter(({ storage }) => storage in DAMAGES)) {
     );
   });
 }
+
+/** What a later version stores. */
+const LATER: Record<string, Damage> = {
+  file: async ({ storagePath }, key) => {
+    const file = join(storagePath!, key.slice(0, 2), `session-${key}`);
+    const { mtime } = await stat(file);
+    const text = (await readFile(file, 'utf8')).slice(8).replace('"v":1', '"v":2');
+    await writeFile(file, crc32(text).toString(16).padStart(8, '0') + text);
+    await utimes(file, mtime, mtime);
+  },
+  postgresql: inRow('format = 2'),
+  memcached: inItem(text => text.replace('"format":1', '"format":2')),
+};
+
+describe.each(SETUPS.filter(({ storage }) => storage !== 'ram'))(
+  'invariant 4, trouble is not absence, a record in a format of a later version: $storage, $adapter',
+  setup => {
+    const server = useServer(setup);
+
+    it('is answered 503 and stays, with its cookie; the log says what to do', async () => {
+      const { store, sessions } = server;
+      const id = await store.create({ name: 'later' });
+      await LATER[setup.storage]!(sessions, sessionKey(id));
+      const error = vi.spyOn(Logger.prototype, 'error').mockReturnValue();
+      try {
+        const browser = new Browser(server.url, id);
+        for (const route of ['run', 'read'] as const) {
+          const answer = await browser.run(session => session.set('name', 'mine'), route);
+          expect([answer.status, answer.setCookies]).toEqual([503, []]);
+        }
+        browser.close();
+        expect(error.mock.calls.join()).toMatch(
+          /stored in format 2.*knows 1; run the version that stored it/,
+        );
+        await expect(store.get(id)).rejects.toThrow(SessionStorageException);
+        await store.cleanUp();
+        await expect(store.get(id)).rejects.toThrow(SessionStorageException);
+        expect(await store.destroy(id)).toBe(true);
+        expect(await store.exists(id)).toBe(false);
+      } finally {
+        error.mockRestore();
+      }
+    });
+  },
+);
 
 it("memcached: an item that is no lock, under a lock's key, keeps nobody waiting", async ({ skip }) => {
   skip(!isTested('memcached'));

@@ -2,7 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { DataSource } from 'typeorm';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { SessionStore } from 'nest-sessions';
-import { CreateSessionsTable, SessionEntity } from '../../lib/postgresql.js';
+import { AddSessionColumns, CreateSessionsTable, SessionEntity } from '../../lib/postgresql.js';
+import { sessionKey } from '../../lib/session/session-id.js';
 import { startApp } from '../support/app.js';
 import { Browser, Gate, ScriptController } from '../support/scripts.js';
 import { postgresqlUrl } from '../support/shared-servers.js';
@@ -43,6 +44,53 @@ describe.runIf(isTested('postgresql'))('postgresql', () => {
     await expect(start({ url, tableName: newTable(), createTable: false })).rejects.toThrow(
       /does not exist; run the migration CreateSessionsTable/,
     );
+  });
+
+  /** As version 0.1 made it, with a session in it. */
+  const makeOldTable = async () => {
+    const tableName = newTable();
+    await dataSource.query(`CREATE TABLE ${tableName} (key text PRIMARY KEY, data json NOT NULL, owner text,
+      timeout double precision, created_at timestamptz NOT NULL, expires_at timestamptz NOT NULL, lock_token text,
+      locked_until timestamptz)`);
+    await insertAsBefore(tableName, 'old');
+    return tableName;
+  };
+  const insertAsBefore = (tableName: string, id: string) =>
+    dataSource.query(
+      `INSERT INTO ${tableName} (key, data, owner, created_at, expires_at)
+        VALUES ($1, '{"a":1}', 'ada', now(), now() + interval '1 hour')`,
+      [sessionKey(id)],
+    );
+
+  it('a table of version 0.1 is brought up to date; its sessions stay, and that version goes on with it', async () => {
+    const tableName = await makeOldTable();
+    const apps = await Promise.all(Array.from({ length: 5 }, () => start({ url, tableName })));
+    const { store } = apps[0]!;
+    await insertAsBefore(tableName, 'new');
+    for (const id of ['old', 'new']) {
+      const { lastUsedAt } = (await store.get(id))!;
+      expect(Math.abs(lastUsedAt.getTime() - Date.now())).toBeLessThan(60_000);
+      await store.update(id, session => session.set('a', session.get('a') + 1));
+      expect((await store.get(id))!.data).toEqual({ a: 2 });
+    }
+    expect(await store.findByOwner('ada')).toHaveLength(2);
+    await Promise.all(apps.map(app => app.close()));
+  });
+
+  it('a table of version 0.1 with createTable: false is a clear error, until its migration was run', async () => {
+    const tableName = await makeOldTable();
+    await expect(start({ url, tableName, createTable: false })).rejects.toThrow(
+      /one of an older version; run the migration AddSessionColumns/,
+    );
+    class Migration extends AddSessionColumns {
+      protected override readonly table = { name: tableName };
+    }
+    for (let times = 0; times < 2; times++) {
+      await new Migration().up(dataSource.createQueryRunner());
+    }
+    const app = await start({ url, tableName, createTable: false });
+    expect(await app.store.exists('old')).toBe(true);
+    await app.close();
   });
 
   it('a database that cannot be reached is a clear error at start-up', async () => {

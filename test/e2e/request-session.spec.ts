@@ -122,6 +122,22 @@ describe.each(ALL_SETUPS)('req.session: $storage, $adapter', setup => {
     expect(await browser.expressValue(session => session.cookie.originalMaxAge)).toBe(7 * 24 * 3_600_000);
   });
 
+  it.each([
+    ['maxAge', null],
+    ['expires', null],
+    ['expires', false],
+    ['originalMaxAge', null],
+  ])('cookie.%s = %s: the cookie ends with the browser, from now on', async (name, value) => {
+    const browser = new Browser(server.url);
+    await browser.runExpress(session => void (session.cookie.maxAge = 60_000));
+    const answer = await browser.runExpress((session: any) => void (session.cookie[name] = value));
+    expect(answer.setCookies[0]).not.toMatch(/Max-Age|Expires/);
+    expect(await browser.expressValue(session => session.cookie.maxAge)).toBeNull();
+    expect(await browser.value(session => session.persistent)).toBe(false);
+    const again = await browser.runExpress(session => void (session.cookie.maxAge = 60_000));
+    expect(again.setCookies[0]).toContain('Max-Age=60;');
+  });
+
   it('save stores now, before the answer', async () => {
     const browser = new Browser(server.url);
     const stored = await browser.expressValue(async session => {
@@ -186,8 +202,7 @@ describe.each(ADAPTERS)('req.session as an object: %s', adapter => {
       ['is a method', session => (session.save = 1)],
       ['regenerate()', session => (session.id = 'x')],
       ['the option secure', session => (session.cookie.secure = true)],
-      ['the option persistent', session => (session.cookie.expires = false)],
-      ['the option persistent', session => (session.cookie.maxAge = null)],
+      ['milliseconds above 0, or null', session => (session.cookie.maxAge = '5')],
       ['destroy()', session => (session.cookie.maxAge = 0)],
       ['destroy()', session => (session.cookie.expires = new Date(0))],
     ];

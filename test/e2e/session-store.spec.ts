@@ -6,6 +6,7 @@ import {
   SessionsModule,
   SessionStore,
   SessionUnsupportedException,
+  type OwnedSession,
   type Session,
 } from 'nest-sessions';
 import { ALL_SETUPS } from '../support/app.js';
@@ -66,6 +67,7 @@ describe.each(ALL_SETUPS)('SessionStore: $storage, $adapter', setup => {
       owner: 'ada',
       createdAt: expect.any(Date),
       expiresAt: expect.any(Date),
+      lastUsedAt: expect.any(Date),
     });
     const left = session.expiresAt.getTime() - session.createdAt.getTime();
     expect(Math.abs(left - 2 * 60_000)).toBeLessThan(1000);
@@ -78,6 +80,33 @@ describe.each(ALL_SETUPS)('SessionStore: $storage, $adapter', setup => {
       false,
       undefined,
     ]);
+  });
+
+  it('list() gives all sessions, page by page, or says that the storage cannot', async () => {
+    if (setup.storage === 'memcached') {
+      await expect(store.list()).rejects.toThrow(SessionUnsupportedException);
+      return;
+    }
+    const ids = await Promise.all(
+      Array.from({ length: 5 }, (_, n) => store.create({ n }, { owner: 'list' })),
+    );
+    const all: OwnedSession[] = [];
+    let cursor: string | undefined;
+    do {
+      const page = await store.list(cursor, 2);
+      all.push(...page.sessions);
+      cursor = page.next;
+    } while (cursor !== undefined);
+    const listed = all.filter(({ owner }) => owner === 'list');
+    expect(listed.map(({ data }) => data.n).sort()).toEqual([0, 1, 2, 3, 4]);
+    expect(listed[0]).toEqual({
+      ...(await store.findByOwner('list')).find(({ key }) => key === listed[0]!.key),
+    });
+    await Promise.all(ids.map(id => store.destroy(id)));
+    for (const wrong of [0, 1001, 1.5, '5', null] as number[]) {
+      await expect(store.list(undefined, wrong)).rejects.toThrow(RangeError);
+    }
+    await expect(store.list('x')).rejects.toThrow(/the next of the page before/);
   });
 
   it('a session that create() made is the one of whoever sends its id', async () => {

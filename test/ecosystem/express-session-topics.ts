@@ -427,6 +427,11 @@ export const SAME: Record<string, (start: Start) => Promise<void>> = {
     const answer = await browser.runExpress(session => void (session.cookie.maxAge = 3_000_000_000));
     expect(answer.setCookies[0]).toContain('Max-Age=3000000;');
   },
+  '`expires = null` (3)': async start => {
+    const { browser } = await open(start);
+    const answer = await browser.runExpress(session => void (session.cookie.expires = null));
+    expect(answer.setCookies[0]).not.toMatch(/Max-Age|Expires/i);
+  },
   '`partitioned` is off': async start => {
     const { browser } = await open(start);
     expect((await browser.runExpress(hit)).setCookies[0]).not.toContain('Partitioned');

@@ -39,6 +39,8 @@ async function save(key: string, data: string): Promise<void> {
   expect(await backend.save(key, writeOf(data), lease, { unlock: true })).toBe(true);
 }
 
+const TIMES = { expiresAt: 1, lastUsedAt: 0 };
+
 describe('a file that has a name is never written to', () => {
   it(`who reads without a lock sees whole records of the session meant, ${READS} times under ${WRITERS} writers`, async () => {
     const options = resolveSessionOptions({});
@@ -80,8 +82,8 @@ describe('a file that has a name is never written to', () => {
   it('a file of another session is none, whatever its name', () => {
     const [key, other] = [newKey(), newKey()];
     const content = formatSessionFile({ key, createdAt: 1 }, 'data');
-    expect(parseSessionFile(content, key, 1)).toMatchObject({ data: 'data', expiresAt: 1 });
-    expect(parseSessionFile(content, other, 1)).toBeUndefined();
+    expect(parseSessionFile(content, key, TIMES)).toMatchObject({ data: 'data', ...TIMES });
+    expect(parseSessionFile(content, other, TIMES)).toBeUndefined();
   });
 
   it('any byte that differs shows', () => {
@@ -90,8 +92,8 @@ describe('a file that has a name is never written to', () => {
     for (let index = 0; index < content.length; index++) {
       const torn = Buffer.from(content);
       torn[index]! ^= 1;
-      expect(parseSessionFile(torn, key, 1)).toBeUndefined();
-      expect(parseSessionFile(content.subarray(0, index), key, 1)).toBeUndefined();
+      expect(parseSessionFile(torn, key, TIMES)).toBeUndefined();
+      expect(parseSessionFile(content.subarray(0, index), key, TIMES)).toBeUndefined();
     }
   });
 

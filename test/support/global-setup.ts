@@ -24,7 +24,7 @@ const NEEDS: Record<string, Need[]> = {
   ecosystem: ['storages', 'redis'],
   browser: ['storages', 'chromium'],
   docs: ['every storage'],
-  package: isLong ? ['every storage'] : [],
+  package: isLong || process.env.TEST_MATRIX ? ['every storage'] : [],
 };
 
 /** Before any test, and without a test's time limit: what the files of this run need is there, started once for all. */

@@ -1,4 +1,11 @@
-import type { Lease, SessionBackend, SessionRecord, SessionWrite } from '../session-backend.js';
+import { checkRecordFormat, RECORD_FORMAT } from '../record-format.js';
+import type {
+  Lease,
+  SessionBackend,
+  SessionRecord,
+  SessionSettings,
+  SessionWrite,
+} from '../session-backend.js';
 import type { ExpressStore, ExpressStoredSession } from '../../options/express-store.js';
 import { ExpressStoreClient } from './express-store-client.js';
 
@@ -6,7 +13,10 @@ import { ExpressStoreClient } from './express-store-client.js';
 const RECORD = 'nestSession';
 
 /** What is kept beside the cookie, by which express-session's stores know when a session expires. */
-type KeptRecord = Omit<SessionRecord, 'expiresAt'>;
+interface KeptRecord extends Omit<SessionRecord, 'expiresAt' | 'lastUsedAt'> {
+  /** What was stored before it was kept has none. */
+  format?: number;
+}
 
 interface Lock {
   token: string;
@@ -86,13 +96,12 @@ class ExpressStoreBackend implements SessionBackend {
 
   create(key: string, write: SessionWrite, lease?: Lease): Promise<boolean> {
     return this.inTurn(key, async () => {
-      const { data, owner, timeout, createdAt = Date.now(), ttl, isFreshKey } = write;
       // express-session never asks a store for a new id: some stores throw at one that they do not know.
-      if (!isFreshKey && (await this.find(key))) {
+      if (!write.isFreshKey && (await this.find(key))) {
         return false;
       }
       this.locks.delete(key);
-      await this.put(key, { data, owner, timeout, createdAt }, ttl);
+      await this.put(key, toKept(write, write.createdAt ?? Date.now()), write.ttl);
       if (lease) {
         this.take(key, lease);
       }
@@ -106,8 +115,7 @@ class ExpressStoreBackend implements SessionBackend {
       if (!record || !this.holds(key, lease)) {
         return false;
       }
-      const { data, owner, timeout, ttl } = write;
-      await this.put(key, { data, owner, timeout, createdAt: record.createdAt }, ttl);
+      await this.put(key, toKept(write, record.createdAt), write.ttl);
       if (unlock) {
         this.locks.delete(key);
       } else {
@@ -170,11 +178,16 @@ class ExpressStoreBackend implements SessionBackend {
     if (!isRecord(kept)) {
       return undefined;
     }
-    const expiresAt = new Date(session!.cookie.expires || 0).getTime();
+    const { expires, originalMaxAge } = session!.cookie;
+    const expiresAt = new Date(expires || 0).getTime();
     // One that was touched may still be there with its old date: what the store gives has not expired.
     const isAlive = this.store.canTouch || expiresAt > Date.now();
-    const { data, owner, timeout, createdAt } = kept;
-    return isAlive ? { data, owner, timeout, createdAt, expiresAt } : undefined;
+    if (!isAlive) {
+      return undefined;
+    }
+    const { format, ...record } = kept;
+    checkRecordFormat(key, format);
+    return { ...record, expiresAt, lastUsedAt: expiresAt - (originalMaxAge ?? 0) };
   }
 
   private async moveExpiry(key: string, ttl: number): Promise<boolean> {
@@ -182,8 +195,7 @@ class ExpressStoreBackend implements SessionBackend {
     if (!record) {
       return false;
     }
-    const { data, owner, timeout, createdAt } = record;
-    const kept = { data, owner, timeout, createdAt };
+    const kept = toKept(record, record.createdAt);
     await (this.store.canTouch ? this.store.touch(key, toStored(kept, ttl)) : this.put(key, kept, ttl));
     return true;
   }
@@ -192,6 +204,11 @@ class ExpressStoreBackend implements SessionBackend {
     return this.store.set(key, toStored(record, ttl));
   }
 }
+
+const toKept = (
+  { data, owner, timeout, persistent }: SessionSettings & { data: string },
+  createdAt: number,
+): KeptRecord => ({ data, owner, timeout, persistent, createdAt, format: RECORD_FORMAT });
 
 /** Some stores look at `expires`, some at `maxAge` and some at `originalMaxAge`. */
 function toStored(record: KeptRecord, ttl: number): ExpressStoredSession {
@@ -203,11 +220,12 @@ function toStored(record: KeptRecord, ttl: number): ExpressStoredSession {
 }
 
 function isRecord(value: unknown): value is KeptRecord {
-  const { data, owner, timeout, createdAt } = (value ?? {}) as Record<string, unknown>;
+  const { data, owner, timeout, persistent, createdAt } = (value ?? {}) as Record<string, unknown>;
   return (
     typeof data === 'string' &&
     typeof createdAt === 'number' &&
     ['string', 'undefined'].includes(typeof owner) &&
-    ['number', 'undefined'].includes(typeof timeout)
+    ['number', 'undefined'].includes(typeof timeout) &&
+    ['boolean', 'undefined'].includes(typeof persistent)
   );
 }

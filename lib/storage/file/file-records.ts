@@ -10,6 +10,7 @@ import {
   statSync,
   utimesSync,
   writeFileSync,
+  type Stats,
 } from 'node:fs';
 import { link, mkdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -103,7 +104,7 @@ export class FileRecords {
         return this.isStored(key) ? this.read(key) : {}; // replaced, in time
       }
       const content = stats.isFile() ? readContent(file, stats.size) : undefined;
-      const record = content && parseSessionFile(content, key, Math.round(stats.mtimeMs));
+      const record = content && parseSessionFile(content, key, timesOf(stats));
       return record ? { record } : { torn: true };
     } finally {
       closeSync(file);
@@ -157,17 +158,25 @@ export class FileRecords {
 function writeRecord(
   path: string,
   key: string,
-  { data, owner, timeout, createdAt, ttl }: SessionWrite,
+  { data, owner, timeout, persistent, createdAt, ttl }: SessionWrite,
 ): void {
   const now = Date.now();
   const file = openSync(path, 'wx', 0o600);
   try {
-    writeFileSync(file, formatSessionFile({ key, createdAt: createdAt ?? now, owner, timeout }, data));
+    writeFileSync(
+      file,
+      formatSessionFile({ key, createdAt: createdAt ?? now, owner, timeout, persistent }, data),
+    );
     futimesSync(file, (now + ttl) / 1000, (now + ttl) / 1000);
   } finally {
     closeSync(file);
   }
 }
+
+const timesOf = ({ mtimeMs, ctimeMs }: Stats) => ({
+  expiresAt: Math.round(mtimeMs),
+  lastUsedAt: Math.round(ctimeMs),
+});
 
 /** One read where one does: what `readFileSync` does beside it takes longer than the read. */
 function readContent(file: number, size: number): Buffer {

@@ -42,12 +42,28 @@ export class FileSweep {
   async count(): Promise<number> {
     let count = 0;
     await this.forEachFile(async (name, path) => {
-      const isSession = name.startsWith(SESSION_PREFIX) && !name.endsWith(LOCK_SUFFIX);
-      if (isSession && !(await this.records.hasExpired(path, true))) {
+      if (isSession(name) && !(await this.records.hasExpired(path, true))) {
         count++;
       }
     });
     return count;
+  }
+
+  /**
+   * The keys of all files, in their order, folder by folder.
+   * @param after only those that come after this one
+   */
+  async *keys(after = ''): AsyncGenerator<string> {
+    this.records.ensurePresent();
+    const folders = (await readdir(this.root)).filter(name => name.length === 2 && name >= after.slice(0, 2));
+    for (const folder of folders.sort()) {
+      const names = (await unlessMissing(readdir(join(this.root, folder)))) ?? [];
+      yield* names
+        .filter(isSession)
+        .map(name => name.slice(SESSION_PREFIX.length))
+        .filter(key => key > after)
+        .sort();
+    }
   }
 
   /** Folder by folder, a few files at a time. @param step gets the names in its folder, too */
@@ -75,6 +91,8 @@ export class FileSweep {
     }
   }
 }
+
+const isSession = (name: string): boolean => name.startsWith(SESSION_PREFIX) && !name.endsWith(LOCK_SUFFIX);
 
 async function removeIfOld(path: string): Promise<void> {
   const stats = await unlessMissing(stat(path));

@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type {
   Lease,
-  OwnedRecord,
+  StoredRecord,
   OwnerSelection,
   SessionBackend,
   SessionRecord,
@@ -196,8 +196,19 @@ export class FileBackend implements SessionBackend {
     // Nothing is open between two calls.
   }
 
-  async findByOwner(owner: string): Promise<OwnedRecord[]> {
-    const found: OwnedRecord[] = [];
+  async list(after: string | undefined, limit: number): Promise<StoredRecord[]> {
+    const page: StoredRecord[] = [];
+    for await (const key of this.sweep.keys(after)) {
+      const record = await this.read(key);
+      if (record && page.push({ key, record }) === limit) {
+        break;
+      }
+    }
+    return page;
+  }
+
+  async findByOwner(owner: string): Promise<StoredRecord[]> {
+    const found: StoredRecord[] = [];
     for (const key of await this.owners.keysOf(owner)) {
       const record = await this.read(key);
       if (record?.owner === owner) {

@@ -2,10 +2,12 @@ import type { Lease, SessionBackend, SessionRecord, SessionWrite } from '../sess
 import { MemcachedConnection } from './memcached.connection.js';
 import {
   formatItem,
+  isLive,
   newVersion,
   parseItem,
   toHeader,
   toRecord,
+  usedNow,
   type ItemHeader,
   type SessionItem,
 } from './memcached.item.js';
@@ -91,7 +93,7 @@ export class MemcachedBackend implements SessionBackend {
       this.locks.free(key, lease, held?.lockCas),
       // By the mark of what was read, so that it changes nothing that another has stored.
       held && ttl !== undefined
-        ? this.write(held, { ...held.header, expiresAt: Date.now() + ttl }, held.data)
+        ? this.write(held, { ...held.header, ...usedNow(ttl) }, held.data)
         : undefined,
     ]);
   }
@@ -102,7 +104,7 @@ export class MemcachedBackend implements SessionBackend {
       if (!item) {
         return false;
       }
-      if (await this.replaceItem(key, { ...item.header, expiresAt: Date.now() + ttl }, item.data, item.cas)) {
+      if (await this.replaceItem(key, { ...item.header, ...usedNow(ttl) }, item.data, item.cas)) {
         return true;
       }
     }
@@ -119,7 +121,7 @@ export class MemcachedBackend implements SessionBackend {
         this.locks.get(key),
         this.connection.get(key, this.itemKey(key)),
       ]);
-      if (!old || parseItem(old)) {
+      if (!old || parseItem(key, old)) {
         return false;
       }
       if (lock) {
@@ -164,11 +166,11 @@ export class MemcachedBackend implements SessionBackend {
       return this.deleteHeld(key, lease);
     }
     const [item, removed] = await Promise.all([
-      this.find(key),
+      this.connection.get(key, this.itemKey(key)),
       this.connection.delete(key, this.itemKey(key)),
       this.locks.delete(key),
     ]);
-    return item !== undefined && removed;
+    return item !== undefined && isLive(item) && removed;
   }
 
   /** memcached removes what has expired by itself. */
@@ -234,7 +236,7 @@ export class MemcachedBackend implements SessionBackend {
 
   private async find(key: string): Promise<SessionItem | undefined> {
     const item = await this.connection.get(key, this.itemKey(key));
-    return item && parseItem(item);
+    return item && parseItem(key, item);
   }
 
   private async renewVersion(key: string): Promise<SessionItem | undefined> {

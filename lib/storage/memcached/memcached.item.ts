@@ -1,17 +1,20 @@
 import { randomBytes } from 'node:crypto';
 import { SessionSerializationException } from '../../exceptions/session.exception.js';
-import type { SessionRecord, SessionWrite } from '../session-backend.js';
+import { checkRecordFormat, RECORD_FORMAT } from '../record-format.js';
+import type { SessionRecord, SessionSettings, SessionWrite } from '../session-backend.js';
 import type { MemcachedItem } from './memcached.connection.js';
 
 /** Bytes of an item that are not its value. */
 const ITEM_OVERHEAD = 512;
 
 /** The first line of a session's item; the rest is the data. */
-export interface ItemHeader {
+export interface ItemHeader extends SessionSettings {
   createdAt: number;
   expiresAt: number;
-  owner?: string | undefined;
-  timeout?: number | undefined;
+  /** What was stored before it was kept has none. */
+  lastUsedAt?: number;
+  /** The version of the record's format; likewise. */
+  format?: number;
   /** New with each save: tells a touch, which changes the item's mark too, from a save by another holder. */
   version: string;
 }
@@ -26,20 +29,33 @@ export interface SessionItem {
 
 export const newVersion = (): string => randomBytes(9).toString('base64url');
 
-export const toHeader = ({ owner, timeout, ttl }: SessionWrite, createdAt: number): ItemHeader => ({
+export const toHeader = (
+  { owner, timeout, persistent, ttl }: SessionWrite,
+  createdAt: number,
+): ItemHeader => ({
   createdAt,
-  expiresAt: Date.now() + ttl,
+  ...usedNow(ttl),
   owner,
   timeout,
+  persistent,
+  format: RECORD_FORMAT,
   version: newVersion(),
+});
+
+/** What a use moves. @param ttl milliseconds from now until it expires */
+export const usedNow = (ttl: number): Required<Pick<ItemHeader, 'expiresAt' | 'lastUsedAt'>> => ({
+  expiresAt: Date.now() + ttl,
+  lastUsedAt: Date.now(),
 });
 
 export const toRecord = ({ header, data }: SessionItem): SessionRecord => ({
   data,
   owner: header.owner,
   timeout: header.timeout,
+  persistent: header.persistent,
   createdAt: header.createdAt,
   expiresAt: header.expiresAt,
+  lastUsedAt: header.lastUsedAt ?? header.createdAt,
 });
 
 /**
@@ -59,13 +75,29 @@ export function formatItem(header: ItemHeader, data: string, limit: number): str
   return value;
 }
 
-/** @returns undefined for an item that has expired, or is none of ours */
-export function parseItem({ value, cas }: MemcachedItem): SessionItem | undefined {
+/**
+ * @returns undefined for an item that has expired, or is none of ours
+ * @throws Error for a record of an unknown format
+ */
+export function parseItem(key: string, { value, cas }: MemcachedItem): SessionItem | undefined {
   const end = value.indexOf('\n');
+  const header = parseHeader(value.slice(0, end));
+  if (!header) {
+    return undefined;
+  }
+  checkRecordFormat(key, header.format);
+  return { header, data: value.slice(end + 1), cas };
+}
+
+/** Whether an item is a session that has not expired, in whatever format. */
+export const isLive = ({ value }: MemcachedItem): boolean =>
+  parseHeader(value.slice(0, value.indexOf('\n'))) !== undefined;
+
+function parseHeader(line: string): ItemHeader | undefined {
   try {
-    const header = JSON.parse(value.slice(0, end)) as ItemHeader;
+    const header = JSON.parse(line) as ItemHeader;
     const isOurs = typeof header.version === 'string' && Number.isFinite(header.createdAt);
-    return isOurs && header.expiresAt > Date.now() ? { header, data: value.slice(end + 1), cas } : undefined;
+    return isOurs && header.expiresAt > Date.now() ? header : undefined;
   } catch {
     return undefined;
   }

@@ -2,12 +2,14 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type {
   Lease,
-  OwnedRecord,
+  StoredRecord,
   OwnerSelection,
   SessionBackend,
   SessionRecord,
+  SessionSettings,
   SessionWrite,
 } from '../session-backend.js';
+import { checkRecordFormat } from '../record-format.js';
 import { isSqlState, isStatementError, PostgresqlConnection } from './postgresql.connection.js';
 import { postgresqlStatements, type PostgresqlStatements } from './postgresql.sql.js';
 import { checkTable, createTable, quoteTable, type SessionTable } from './postgresql.table.js';
@@ -23,10 +25,12 @@ const SWEEP_LEASE = 60_000;
 /** SQLSTATE invalid_text_representation. */
 const INVALID_TEXT = '22P02';
 
-interface Row extends Omit<SessionRecord, 'owner' | 'timeout'> {
+interface Row extends Omit<SessionRecord, keyof SessionSettings> {
   key: string;
   owner: string | null;
   timeout: number | null;
+  persistent: boolean | null;
+  format: number;
 }
 
 /** What a statement is asked to do to one session; as its parameters have them. */
@@ -46,6 +50,7 @@ interface Saving {
   data: string;
   owner: string | null;
   timeout: number | null;
+  persistent: boolean | null;
   ttl: number;
 }
 
@@ -76,8 +81,8 @@ export class PostgresqlBackend implements SessionBackend {
     isStatementError,
   );
   private readonly saves = new StatementBatch<Saving, boolean>(
-    ({ key, token, data, owner, timeout, ttl }) =>
-      this.changed('saveAndUnlock', [key, token, data, owner, timeout, ttl]),
+    ({ key, token, data, owner, timeout, persistent, ttl }) =>
+      this.changed('saveAndUnlock', [key, token, data, owner, timeout, persistent, ttl]),
     items => this.saveAndUnlockMany(items),
     isStatementError,
   );
@@ -136,7 +141,7 @@ export class PostgresqlBackend implements SessionBackend {
   }
 
   create(key: string, write: SessionWrite, lease?: Lease): Promise<boolean> {
-    const { timeout = null, createdAt = null, ttl } = write;
+    const { timeout = null, persistent = null, createdAt = null, ttl } = write;
     const owner = write.owner === undefined ? null : toText(write.owner);
     return this.withData(write.data, data =>
       this.changed('create', [
@@ -144,6 +149,7 @@ export class PostgresqlBackend implements SessionBackend {
         data,
         owner,
         timeout,
+        persistent,
         createdAt,
         ttl,
         lease ? toToken(lease) : null,
@@ -153,13 +159,13 @@ export class PostgresqlBackend implements SessionBackend {
   }
 
   save(key: string, write: SessionWrite, lease: Lease, { unlock }: { unlock: boolean }): Promise<boolean> {
-    const { timeout = null, ttl } = write;
+    const { timeout = null, persistent = null, ttl } = write;
     const owner = write.owner === undefined ? null : toText(write.owner);
     const token = toToken(lease);
     return this.withData(write.data, data =>
       unlock
-        ? this.saves.run({ key, token, data, owner, timeout, ttl })
-        : this.changed('save', [key, token, data, owner, timeout, ttl, lease.ms]),
+        ? this.saves.run({ key, token, data, owner, timeout, persistent, ttl })
+        : this.changed('save', [key, token, data, owner, timeout, persistent, ttl, lease.ms]),
     );
   }
 
@@ -200,9 +206,12 @@ export class PostgresqlBackend implements SessionBackend {
     return row!.count;
   }
 
-  async findByOwner(owner: string): Promise<OwnedRecord[]> {
-    const rows = await this.query('findByOwner', [toText(owner)]);
-    return rows.map(row => ({ key: row.key, record: toRecord(row) }));
+  async list(after = '', limit: number): Promise<StoredRecord[]> {
+    return toStored(await this.query('list', [after, limit]));
+  }
+
+  async findByOwner(owner: string): Promise<StoredRecord[]> {
+    return toStored(await this.query('findByOwner', [toText(owner)]));
   }
 
   async deleteByOwner(owner: string, { except, only }: OwnerSelection = {}): Promise<number> {
@@ -260,6 +269,7 @@ export class PostgresqlBackend implements SessionBackend {
       items.map(({ data }) => data),
       items.map(({ owner }) => owner),
       items.map(({ timeout }) => timeout),
+      items.map(({ persistent }) => persistent),
       items.map(({ ttl }) => ttl),
     ];
     const rows = await this.query<{ token: string }>('saveAndUnlockMany', values);
@@ -291,13 +301,19 @@ export class PostgresqlBackend implements SessionBackend {
   }
 }
 
-function toRecord({ data, owner, timeout, createdAt, expiresAt }: Row): SessionRecord {
+const toStored = (rows: Row[]): StoredRecord[] => rows.map(row => ({ key: row.key, record: toRecord(row) }));
+
+function toRecord(row: Row): SessionRecord {
+  checkRecordFormat(row.key, row.format);
+  const { data, owner, timeout, persistent, createdAt, expiresAt, lastUsedAt } = row;
   return {
     data: data.startsWith('"') ? JSON.parse(data) : data,
     owner: owner === null ? undefined : fromText(owner),
     timeout: timeout ?? undefined,
+    persistent: persistent ?? undefined,
     createdAt,
     expiresAt,
+    lastUsedAt,
   };
 }
 

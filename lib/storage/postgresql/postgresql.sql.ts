@@ -1,3 +1,5 @@
+import { RECORD_FORMAT } from '../record-format.js';
+
 /** The statements of one sessions table. `$n ms` are milliseconds; all times are the database's. */
 export interface PostgresqlStatements {
   readonly read: string;
@@ -19,6 +21,7 @@ export interface PostgresqlStatements {
   readonly sweep: string;
   readonly sweepDone: string;
   readonly count: string;
+  readonly list: string;
   readonly findByOwner: string;
   readonly deleteByOwner: string;
 }
@@ -36,9 +39,12 @@ const OWNED = `owner = $1 AND ($2::text IS NULL OR key <> $2) AND ($3::text IS N
 const SWEEP_KEY = `'sweep'`;
 
 const UNEXPIRED = `expires_at > statement_timestamp()`;
-const RECORD = `data::text AS data, owner, timeout,
+const RECORD = `key, data::text AS data, owner, timeout, persistent, format,
   (extract(epoch FROM created_at) * 1000)::float8 AS "createdAt",
-  (extract(epoch FROM expires_at) * 1000)::float8 AS "expiresAt"`;
+  (extract(epoch FROM expires_at) * 1000)::float8 AS "expiresAt",
+  (extract(epoch FROM last_used_at) * 1000)::float8 AS "lastUsedAt"`;
+/** What a save, a touch and a creation have in common. */
+const USED = `last_used_at = statement_timestamp()`;
 
 const ms = (parameter: string) => `${parameter}::float8 * interval '1 millisecond'`;
 const fromNow = (parameter: string) => `statement_timestamp() + ${ms(parameter)}`;
@@ -60,7 +66,7 @@ const LAPSED = `locked_until <= greatest(clock_timestamp(),
 export function postgresqlStatements(table: string, waitMs: number): PostgresqlStatements {
   // In the statement itself, as it may have its connection for itself alone. Rows are looked at before they are waited for.
   const BOUNDED = `set_config('lock_timeout', '${Math.ceil(waitMs)}', true) IS NOT NULL`;
-  const SAVE = `UPDATE ${table} SET data = $3, owner = $4, timeout = $5, expires_at = ${fromNow('$6')}`;
+  const SAVE = `UPDATE ${table} SET data = $3, owner = $4, timeout = $5, persistent = $6, expires_at = ${fromNow('$7')}, ${USED}`;
   const LOCK = `UPDATE ${table} SET lock_token = $2, locked_until = ${leaseFromNow('$3')}
       WHERE key = $1 AND ${UNEXPIRED} AND ${BOUNDED}
         AND (lock_token IS NULL OR lock_token = $2 OR ${LAPSED})
@@ -68,7 +74,7 @@ export function postgresqlStatements(table: string, waitMs: number): PostgresqlS
   const HELD = `WHERE key = $1 AND lock_token = $2 AND ${UNEXPIRED} AND ${BOUNDED}`;
   return {
     read: `SELECT ${RECORD} FROM ${table} WHERE key = $1 AND ${UNEXPIRED}`,
-    readMany: `SELECT key, ${RECORD} FROM unnest($1::text[]) AS asked (a_key) JOIN ${table} ON key = a_key WHERE ${UNEXPIRED}`,
+    readMany: `SELECT ${RECORD} FROM unnest($1::text[]) AS asked (a_key) JOIN ${table} ON key = a_key WHERE ${UNEXPIRED}`,
     lock: LOCK,
     // Parallel arrays, an entry a session.
     lockMany: `UPDATE ${table} SET lock_token = a_token, locked_until = ${leaseFromNow('a_ms')}
@@ -82,26 +88,30 @@ export function postgresqlStatements(table: string, waitMs: number): PostgresqlS
       SELECT locked.* FROM (SELECT FROM ${table} WHERE key = $1 AND ${UNEXPIRED}) AS found LEFT JOIN locked ON true`,
     renew: `UPDATE ${table} SET locked_until = ${leaseFromNow('$3')} ${HELD} RETURNING ${NO_WAIT}`,
     unlock: `UPDATE ${table} SET lock_token = NULL, locked_until = NULL ${HELD} RETURNING ${NO_WAIT}`,
-    unlockAndTouch: `UPDATE ${table} SET lock_token = NULL, locked_until = NULL, expires_at = ${fromNow('$3')}
+    unlockAndTouch: `UPDATE ${table} SET lock_token = NULL, locked_until = NULL, expires_at = ${fromNow('$3')}, ${USED}
       ${HELD} RETURNING ${NO_WAIT}`,
     unlockMany: `UPDATE ${table} SET lock_token = NULL, locked_until = NULL,
-        expires_at = coalesce(${fromNow('a_ttl')}, expires_at)
+        expires_at = coalesce(${fromNow('a_ttl')}, expires_at),
+        last_used_at = CASE WHEN a_ttl IS NULL THEN last_used_at ELSE statement_timestamp() END
       FROM unnest($1::text[], $2::text[], $3::float8[]) AS asked (a_key, a_token, a_ttl)
       WHERE key = a_key AND lock_token = a_token AND ${UNEXPIRED} AND ${BOUNDED} RETURNING ${NO_WAIT}`,
-    touch: `UPDATE ${table} SET expires_at = ${fromNow('$2')} WHERE key = $1 AND ${UNEXPIRED} AND ${BOUNDED} RETURNING ${NO_WAIT}`,
-    create: `INSERT INTO ${table} AS old (key, data, owner, timeout, created_at, expires_at, lock_token, locked_until)
-      VALUES ($1, $2, $3, $4, coalesce(to_timestamp($5::float8 / 1000), statement_timestamp()), ${fromNow('$6')},
-        $7, ${leaseFromNow('$8')})
-      ON CONFLICT (key) DO UPDATE SET (data, owner, timeout, created_at, expires_at, lock_token, locked_until) =
-        (excluded.data, excluded.owner, excluded.timeout, excluded.created_at, excluded.expires_at,
-          excluded.lock_token, excluded.locked_until)
+    touch: `UPDATE ${table} SET expires_at = ${fromNow('$2')}, ${USED}
+      WHERE key = $1 AND ${UNEXPIRED} AND ${BOUNDED} RETURNING ${NO_WAIT}`,
+    create: `INSERT INTO ${table} AS old
+      (key, data, owner, timeout, persistent, created_at, expires_at, last_used_at, format, lock_token, locked_until)
+      VALUES ($1, $2, $3, $4, $5, coalesce(to_timestamp($6::float8 / 1000), statement_timestamp()), ${fromNow('$7')},
+        statement_timestamp(), ${RECORD_FORMAT}, $8, ${leaseFromNow('$9')})
+      ON CONFLICT (key) DO UPDATE SET
+        (data, owner, timeout, persistent, created_at, expires_at, last_used_at, format, lock_token, locked_until) =
+        (excluded.data, excluded.owner, excluded.timeout, excluded.persistent, excluded.created_at, excluded.expires_at,
+          excluded.last_used_at, excluded.format, excluded.lock_token, excluded.locked_until)
         WHERE old.expires_at <= statement_timestamp()`,
-    save: `${SAVE}, locked_until = ${leaseFromNow('$7')} ${HELD}`,
+    save: `${SAVE}, locked_until = ${leaseFromNow('$8')} ${HELD}`,
     saveAndUnlock: `${SAVE}, lock_token = NULL, locked_until = NULL ${HELD}`,
-    saveAndUnlockMany: `UPDATE ${table} SET data = a_data, owner = a_owner, timeout = a_timeout,
-        expires_at = ${fromNow('a_ttl')}, lock_token = NULL, locked_until = NULL
-      FROM unnest($1::text[], $2::text[], $3::json[], $4::text[], $5::float8[], $6::float8[])
-        AS asked (a_key, a_token, a_data, a_owner, a_timeout, a_ttl)
+    saveAndUnlockMany: `UPDATE ${table} SET data = a_data, owner = a_owner, timeout = a_timeout, persistent = a_persistent,
+        expires_at = ${fromNow('a_ttl')}, ${USED}, lock_token = NULL, locked_until = NULL
+      FROM unnest($1::text[], $2::text[], $3::json[], $4::text[], $5::float8[], $6::boolean[], $7::float8[])
+        AS asked (a_key, a_token, a_data, a_owner, a_timeout, a_persistent, a_ttl)
       WHERE key = a_key AND lock_token = a_token AND ${UNEXPIRED} AND ${BOUNDED} RETURNING a_token AS token`,
     delete: `DELETE FROM ${table} WHERE key = $1 AND ($2::text IS NULL OR lock_token = $2) AND ${BOUNDED}
       RETURNING ${UNEXPIRED} AS live`,
@@ -121,7 +131,9 @@ export function postgresqlStatements(table: string, waitMs: number): PostgresqlS
       SELECT (SELECT count(*)::int FROM removed) AS removed FROM turn`,
     sweepDone: `DELETE FROM ${table} WHERE key = ${SWEEP_KEY} AND lock_token = $1 RETURNING ${NO_WAIT}`,
     count: `SELECT count(*)::int AS count FROM ${table} WHERE ${UNEXPIRED}`,
-    findByOwner: `SELECT key, ${RECORD} FROM ${table} WHERE owner = $1 AND ${UNEXPIRED} ORDER BY created_at, key`,
+    // Without the sweep's own row, which has expired.
+    list: `SELECT ${RECORD} FROM ${table} WHERE key > $1 AND ${UNEXPIRED} ORDER BY key LIMIT $2`,
+    findByOwner: `SELECT ${RECORD} FROM ${table} WHERE owner = $1 AND ${UNEXPIRED} ORDER BY created_at, key`,
     // In the order of keys, as the batches: two that lock rows in different orders would wait for each other.
     deleteByOwner: `WITH seen AS (SELECT count(*)::int AS n FROM ${table} WHERE ${OWNED}),
       owned AS MATERIALIZED (SELECT key FROM ${table} WHERE ${OWNED} AND ${BOUNDED} ORDER BY key FOR UPDATE),

@@ -19,8 +19,20 @@ const COLUMNS: Record<string, string> = {
   expires_at: 'timestamp with time zone',
   lock_token: 'text',
   locked_until: 'timestamp with time zone',
+  persistent: 'boolean',
+  last_used_at: 'timestamp with time zone',
+  format: 'smallint',
 };
-const REQUIRED = new Set(['data', 'created_at', 'expires_at']);
+/** What a column is besides its type. Those with a default came later: a version before leaves them out. */
+const CONSTRAINTS: Record<string, string> = {
+  key: 'PRIMARY KEY',
+  data: 'NOT NULL',
+  created_at: 'NOT NULL',
+  expires_at: 'NOT NULL',
+  last_used_at: 'NOT NULL DEFAULT now()',
+  format: 'NOT NULL DEFAULT 1',
+};
+const ADDED = ['persistent', 'last_used_at', 'format'];
 
 /** As an SQL identifier, with its schema. */
 export const quoteTable = ({ name, schema }: SessionTable): string =>
@@ -34,16 +46,20 @@ export const quoteTable = ({ name, schema }: SessionTable): string =>
  * changes, so that a new version of a row goes next to the old one and the space of old versions is used again.
  */
 export function createTableStatements(table: SessionTable): string[] {
-  const columns = Object.entries(COLUMNS).map(
-    ([name, type]) =>
-      `${quoteIdentifier(name)} ${type}${name === 'key' ? ' PRIMARY KEY' : REQUIRED.has(name) ? ' NOT NULL' : ''}`,
-  );
+  const columns = Object.keys(COLUMNS).map(defineColumn);
   const index = quoteIdentifier(`${table.name}_owner`.slice(-63));
   return [
     `CREATE TABLE IF NOT EXISTS ${quoteTable(table)} (${columns.join(', ')}) WITH (fillfactor = 70)`,
     `CREATE INDEX IF NOT EXISTS ${index} ON ${quoteTable(table)} (owner) WHERE owner IS NOT NULL`,
   ];
 }
+
+/** What brings a table of version 0.1 up to date. Processes of that version go on with it. */
+export const addColumnsStatement = (table: SessionTable): string =>
+  `ALTER TABLE ${quoteTable(table)} ${ADDED.map(name => `ADD COLUMN IF NOT EXISTS ${defineColumn(name)}`).join(', ')}`;
+
+const defineColumn = (name: string): string =>
+  [quoteIdentifier(name), COLUMNS[name], CONSTRAINTS[name] ?? []].flat().join(' ');
 
 type Query = (sql: string, values?: unknown[]) => Promise<unknown>;
 
@@ -58,6 +74,10 @@ export async function createTable({ dataSource }: PostgresqlConnection, table: S
     const query: Query = (sql, values) => manager.query(sql, values);
     await query(`SELECT pg_advisory_xact_lock(hashtext('nest-sessions'), hashtext($1))`, [quoteTable(table)]);
     await query(makeTable);
+    const columns = await columnsOf(query, table);
+    if (ADDED.some(name => !columns.has(name))) {
+      await query(addColumnsStatement(table));
+    }
     await checkTable(query, table);
     await query(makeIndex);
   });
@@ -65,23 +85,30 @@ export async function createTable({ dataSource }: PostgresqlConnection, table: S
 
 /** @throws SessionOptionsException if the table is missing or has other columns */
 export async function checkTable(query: Query, table: SessionTable): Promise<void> {
-  const columns = (await query(
-    `SELECT attname AS name, atttypid::regtype::text AS type FROM pg_attribute
-      WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped`,
-    [quoteTable(table)],
-  )) as { name: string; type: string }[];
-  const found = new Map(columns.map(({ name, type }) => [name, type]));
+  const found = await columnsOf(query, table);
   if (found.size === 0) {
     throw new SessionOptionsException([
       `the table ${quoteTable(table)} does not exist; run the migration CreateSessionsTable of nest-sessions/postgresql, or remove createTable: false`,
     ]);
   }
-  const wrong = Object.entries(COLUMNS)
-    .filter(([name, type]) => found.get(name) !== type)
-    .map(([name, type]) => `${name} is ${found.get(name) ?? 'missing'}, not ${type}`);
+  const wrong = Object.keys(COLUMNS).filter(name => found.get(name) !== COLUMNS[name]);
   if (wrong.length > 0) {
+    const isOlder = wrong.every(name => ADDED.includes(name) && !found.has(name));
+    const faults = wrong.map(name => `${name} is ${found.get(name) ?? 'missing'}, not ${COLUMNS[name]}`);
     throw new SessionOptionsException([
-      `the table ${quoteTable(table)} is not one of sessions (${wrong.join('; ')}); set tableName to another, or migrate it`,
+      isOlder
+        ? `the table ${quoteTable(table)} is one of an older version; run the migration AddSessionColumns of nest-sessions/postgresql, or remove createTable: false`
+        : `the table ${quoteTable(table)} is not one of sessions (${faults.join('; ')}); set tableName to another`,
     ]);
   }
+}
+
+/** @returns the types by name; none if there is no such table */
+async function columnsOf(query: Query, table: SessionTable): Promise<Map<string, string>> {
+  const columns = (await query(
+    `SELECT attname AS name, atttypid::regtype::text AS type FROM pg_attribute
+      WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped`,
+    [quoteTable(table)],
+  )) as { name: string; type: string }[];
+  return new Map(columns.map(({ name, type }) => [name, type]));
 }

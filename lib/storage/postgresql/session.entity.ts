@@ -20,6 +20,17 @@ export class SessionEntity {
   @Column('double precision', { nullable: true })
   timeout!: number | null;
 
+  /** Whether its cookie outlives the browser; null: as the option says. */
+  @Column('boolean', { nullable: true })
+  persistent!: boolean | null;
+
+  @Column('timestamptz', { name: 'last_used_at', default: () => 'now()' })
+  lastUsedAt!: Date;
+
+  /** The version of the row's format. */
+  @Column('smallint', { default: 1 })
+  format!: number;
+
   @Column('timestamptz', { name: 'created_at' })
   createdAt!: Date;
 

@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import type {
   Lease,
-  OwnedRecord,
+  StoredRecord,
   OwnerSelection,
   SessionBackend,
   SessionRecord,
@@ -16,10 +16,10 @@ interface Entry extends SessionRecord, Ordered<Entry> {
   leasedUntil: number;
 }
 
-/** A sweep gives way to other work after this many milliseconds. */
-const SWEEP_SLICE = 5;
+/** Who looks at all sessions gives way to other work after this many milliseconds. */
+const SLICE = 5;
 /** Entries looked at between two looks at the clock. */
-const SWEEP_BATCH = 500;
+const BATCH = 500;
 
 /**
  * Sessions in this process's memory, gone with it. Records are serialized strings, so that requests share
@@ -76,7 +76,7 @@ export class RamBackend implements SessionBackend {
     }
     entry.leaseToken = undefined;
     if (ttl !== undefined) {
-      entry.expiresAt = Date.now() + ttl;
+      moveExpiry(entry, ttl);
     }
     this.use(entry);
   }
@@ -84,7 +84,7 @@ export class RamBackend implements SessionBackend {
   async touch(key: string, ttl: number): Promise<boolean> {
     const entry = this.find(key);
     if (entry) {
-      entry.expiresAt = Date.now() + ttl;
+      moveExpiry(entry, ttl);
       this.use(entry);
     }
     return entry !== undefined;
@@ -99,14 +99,16 @@ export class RamBackend implements SessionBackend {
       }
       this.drop(old);
     }
-    const { data, owner, timeout, createdAt = now, ttl } = write;
+    const { data, owner, timeout, persistent, createdAt = now, ttl } = write;
     const entry: Entry = {
       key,
       data,
       owner,
       timeout,
+      persistent,
       createdAt,
       expiresAt: now + ttl,
+      lastUsedAt: now,
       leaseToken: lease?.token,
       leasedUntil: lease ? now + lease.ms : 0,
       order: undefined,
@@ -138,7 +140,8 @@ export class RamBackend implements SessionBackend {
     entry.data = write.data;
     entry.owner = write.owner;
     entry.timeout = write.timeout;
-    entry.expiresAt = Date.now() + write.ttl;
+    entry.persistent = write.persistent;
+    moveExpiry(entry, write.ttl);
     if (unlock) {
       entry.leaseToken = undefined;
       this.use(entry);
@@ -158,24 +161,12 @@ export class RamBackend implements SessionBackend {
 
   async cleanUp(): Promise<number> {
     let removed = 0;
-    let seen = 0;
-    let sliceEnd = performance.now() + SWEEP_SLICE;
-    // A Map may change while it is walked, so requests can be served between two slices. What they create comes at the
-    // end: `latest` keeps the walk from following it for ever.
-    const latest = this.entries.size;
-    for (const entry of this.entries.values()) {
-      if (seen >= latest) {
-        break;
-      }
+    await this.walk(entry => {
       if (entry.expiresAt <= Date.now()) {
         this.drop(entry);
         removed++;
       }
-      if (++seen % SWEEP_BATCH === 0 && performance.now() >= sliceEnd) {
-        await setImmediate();
-        sliceEnd = performance.now() + SWEEP_SLICE;
-      }
-    }
+    });
     return removed;
   }
 
@@ -186,18 +177,26 @@ export class RamBackend implements SessionBackend {
   }
 
   async count(): Promise<number> {
-    const now = Date.now();
     let count = 0;
-    for (const entry of this.entries.values()) {
-      if (entry.expiresAt > now) {
-        count++;
-      }
-    }
+    await this.walk(({ expiresAt }) => {
+      count += expiresAt > Date.now() ? 1 : 0;
+    });
     return count;
   }
 
-  async findByOwner(owner: string): Promise<OwnedRecord[]> {
-    const found: OwnedRecord[] = [];
+  async list(after = '', limit: number): Promise<StoredRecord[]> {
+    let page: Entry[] = [];
+    const cut = () => (page = page.sort((a, b) => (a.key < b.key ? -1 : 1)).slice(0, limit));
+    await this.walk(entry => {
+      if (entry.key > after && entry.expiresAt > Date.now() && page.push(entry) === 2 * limit) {
+        cut();
+      }
+    });
+    return cut().map(entry => ({ key: entry.key, record: toRecord(entry) }));
+  }
+
+  async findByOwner(owner: string): Promise<StoredRecord[]> {
+    const found: StoredRecord[] = [];
     for (const key of this.keysByOwner.get(owner) ?? []) {
       const entry = this.find(key);
       if (entry) {
@@ -219,6 +218,25 @@ export class RamBackend implements SessionBackend {
       }
     }
     return removed;
+  }
+
+  /** Looks at all entries, in slices: requests are served in between. */
+  private async walk(look: (entry: Entry) => void): Promise<void> {
+    let seen = 0;
+    let sliceEnd = performance.now() + SLICE;
+    // A Map may change while it is walked. What is created meanwhile comes at the end: `latest` keeps the walk from
+    // following it for ever.
+    const latest = this.entries.size;
+    for (const entry of this.entries.values()) {
+      if (seen >= latest) {
+        break;
+      }
+      look(entry);
+      if (++seen % BATCH === 0 && performance.now() >= sliceEnd) {
+        await setImmediate();
+        sliceEnd = performance.now() + SLICE;
+      }
+    }
   }
 
   private find(key: string): Entry | undefined {
@@ -283,10 +301,17 @@ export class RamBackend implements SessionBackend {
 
 const isLeased = (entry: Entry): boolean => entry.leaseToken !== undefined && entry.leasedUntil > Date.now();
 
-const toRecord = ({ data, owner, timeout, createdAt, expiresAt }: Entry): SessionRecord => ({
-  data,
-  owner,
-  timeout,
-  createdAt,
-  expiresAt,
+function moveExpiry(entry: Entry, ttl: number): void {
+  entry.lastUsedAt = Date.now();
+  entry.expiresAt = entry.lastUsedAt + ttl;
+}
+
+const toRecord = (entry: Entry): SessionRecord => ({
+  data: entry.data,
+  owner: entry.owner,
+  timeout: entry.timeout,
+  persistent: entry.persistent,
+  createdAt: entry.createdAt,
+  expiresAt: entry.expiresAt,
+  lastUsedAt: entry.lastUsedAt,
 });
