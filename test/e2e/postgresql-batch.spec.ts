@@ -77,7 +77,7 @@ describe.runIf(isTested('postgresql'))('postgresql: what many sessions ask for a
       });
     });
     const countOf = (name: string) => statements.filter(statement => statement === name).length;
-    // One that goes alone, and the rest behind it; but a statement of more than 10 ms does not hold up the next.
+    // All in one; but no more than a statement takes, and one of more than 10 ms does not hold up the next.
     for (const [one, many] of [
       ['lock', 'lockMany'],
       ['saveAndUnlock', 'saveAndUnlockMany'],
@@ -134,6 +134,29 @@ describe.runIf(isTested('postgresql'))('postgresql: what many sessions ask for a
     expect(state.isOver).toBe(false);
     await client.query('ROLLBACK');
     expect(await waiting).toMatchObject({ data: '{"index":0}' });
+  });
+
+  it('who asks again gets its own answer, in one statement that waits for no row', async () => {
+    const [held, mine] = [keys.map(() => newLease()), keys.map(() => newLease())];
+    await times(N, index => backend.lock(keys[index]!, held[index]!));
+    expect(await times(N, index => backend.lock(keys[index]!, mine[index]!))).toEqual(keys.map(() => 'busy'));
+    await backend.unlock(keys[1]!, held[1]!);
+    await backend.delete(keys[2]!);
+    await backend.unlock(keys[3]!, held[3]!);
+    await client.query('BEGIN');
+    await client.query(`SELECT FROM ${table} WHERE key = $1 FOR UPDATE`, [keys[3]]);
+    const statements = await log.during(async () => {
+      const asked = await times(N, index => backend.lock(keys[index]!, mine[index]!));
+      const expected = { 1: expect.objectContaining({ data: '{"index":1}' }), 2: undefined };
+      expect(asked).toEqual(keys.map((_, index) => (index in expected ? expected[index as 1] : 'busy')));
+    });
+    expect(statements).toEqual(['lockOrFind']);
+    await client.query('ROLLBACK');
+    expect(await backend.lock(keys[3]!, mine[3]!)).toMatchObject({ data: '{"index":3}' });
+    // What was got is held, and what was busy is another's still.
+    expect(await backend.renew(keys[1]!, mine[1]!)).toBe(true);
+    expect(await backend.renew(keys[4]!, held[4]!)).toBe(true);
+    expect(await backend.renew(keys[4]!, mine[4]!)).toBe(false);
   });
 
   it('two processes that lock the same sessions at one time: each has one holder, in 40 rounds', async () => {

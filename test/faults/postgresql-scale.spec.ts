@@ -88,7 +88,7 @@ describe.runIf(isTested('postgresql'))('postgresql, at scale', { timeout: 600_00
       readMany: byKey,
       lock: byKey,
       lockMany: byKey,
-      lockOrFind: [...byKey, ...byKey],
+      lockOrFind: [...byKey, ...byKey, ...byKey],
       renew: byKey,
       unlock: byKey,
       unlockAndTouch: byKey,

@@ -75,6 +75,11 @@ export class PostgresqlBackend implements SessionBackend {
     items => this.lockMany(items),
     isStatementError,
   );
+  private readonly tries = new StatementBatch<Locking, Row | 'busy' | undefined>(
+    async item => (await this.lockOrFind([item]))[0],
+    items => this.lockOrFind(items),
+    isStatementError,
+  );
   private readonly unlocks = new StatementBatch<Unlocking, void>(
     item => this.unlockOne(item),
     items => this.unlockMany(items),
@@ -115,15 +120,12 @@ export class PostgresqlBackend implements SessionBackend {
   }
 
   async lock(key: string, lease: Lease): Promise<SessionRecord | 'busy' | undefined> {
-    const token = toToken(lease);
-    const locked = this.waiting.has(lease) ? undefined : await this.locks.run({ key, token, ms: lease.ms });
-    if (locked) {
-      return toRecord(locked);
-    }
-    const [found] = await this.query<Row | { data: null }>('lockOrFind', [key, token, lease.ms]);
-    if (found?.data === null) {
+    const item = { key, token: toToken(lease), ms: lease.ms };
+    const locked = this.waiting.has(lease) ? undefined : await this.locks.run(item);
+    const found = locked ?? (await this.tries.run(item));
+    if (found === 'busy') {
       this.waiting.add(lease);
-      return 'busy';
+      return found;
     }
     return found && toRecord(found);
   }
@@ -235,14 +237,21 @@ export class PostgresqlBackend implements SessionBackend {
 
   private async lockMany(items: Locking[]): Promise<(Row | undefined)[]> {
     // In the same order everywhere, so that two processes do not wait for each other's rows.
-    const sorted = items.toSorted((a, b) => (a.key < b.key ? -1 : 1));
-    const values = [
-      sorted.map(({ key }) => key),
-      sorted.map(({ token }) => token),
-      sorted.map(({ ms }) => ms),
-    ];
+    const values = columns(
+      items.toSorted((a, b) => (a.key < b.key ? -1 : 1)),
+      'key',
+      'token',
+      'ms',
+    );
     const rows = await this.query<Row & { token: string }>('lockMany', values);
     const byToken = new Map(rows.map(row => [row.token, row]));
+    return items.map(({ token }) => byToken.get(token));
+  }
+
+  private async lockOrFind(items: Locking[]): Promise<(Row | 'busy' | undefined)[]> {
+    const values = columns(items, 'key', 'token', 'ms');
+    const rows = await this.query<Row & { token: string }>('lockOrFind', values);
+    const byToken = new Map(rows.map(row => [row.token, row.data === null ? ('busy' as const) : row]));
     return items.map(({ token }) => byToken.get(token));
   }
 
@@ -253,25 +262,12 @@ export class PostgresqlBackend implements SessionBackend {
   }
 
   private async unlockMany(items: Unlocking[]): Promise<void[]> {
-    const values = [
-      items.map(({ key }) => key),
-      items.map(({ token }) => token),
-      items.map(({ ttl }) => ttl ?? null),
-    ];
-    await this.query('unlockMany', values);
+    await this.query('unlockMany', columns(items, 'key', 'token', 'ttl'));
     return [];
   }
 
   private async saveAndUnlockMany(items: Saving[]): Promise<boolean[]> {
-    const values = [
-      items.map(({ key }) => key),
-      items.map(({ token }) => token),
-      items.map(({ data }) => data),
-      items.map(({ owner }) => owner),
-      items.map(({ timeout }) => timeout),
-      items.map(({ persistent }) => persistent),
-      items.map(({ ttl }) => ttl),
-    ];
+    const values = columns(items, 'key', 'token', 'data', 'owner', 'timeout', 'persistent', 'ttl');
     const rows = await this.query<{ token: string }>('saveAndUnlockMany', values);
     const saved = new Set(rows.map(({ token }) => token));
     return items.map(({ token }) => saved.has(token));
@@ -316,6 +312,10 @@ function toRecord(row: Row): SessionRecord {
     lastUsedAt,
   };
 }
+
+/** What a statement for several takes: an array for each column. */
+const columns = <Item>(items: Item[], ...names: (keyof Item)[]): unknown[][] =>
+  names.map(name => items.map(item => item[name] ?? null));
 
 /** With the time of the lease, so that its beginning is known from its end. */
 const toToken = ({ token, ms }: Lease): string => `${token} ${ms}`;

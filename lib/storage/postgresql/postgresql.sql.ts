@@ -81,11 +81,20 @@ export function postgresqlStatements(table: string, waitMs: number): PostgresqlS
       FROM unnest($1::text[], $2::text[], $3::float8[]) AS asked (a_key, a_token, a_ms)
       WHERE key = a_key AND ${UNEXPIRED} AND ${BOUNDED} AND (lock_token IS NULL OR lock_token = a_token OR ${LAPSED})
       RETURNING lock_token AS token, ${RECORD}, ${NO_WAIT}`,
-    // No row: no session; a row of nulls: busy. The SELECT sees the session as it was when the statement began, so
-    // it only says that there is one: the record is the UPDATE's, the newest, also after a wait for another's commit.
-    // What the UPDATE locks was there for both; what was deleted while the UPDATE waited is busy once more, then gone.
-    lockOrFind: `WITH locked AS (${LOCK})
-      SELECT locked.* FROM (SELECT FROM ${table} WHERE key = $1 AND ${UNEXPIRED}) AS found LEFT JOIN locked ON true`,
+    // Who waits asks again with this. No row: no session; no data: busy. It waits for no row: one that another statement
+    // is at is busy. The last SELECT sees the session as it was when the statement began, so it only says that there is
+    // one: the record is the UPDATE's, the newest.
+    lockOrFind: `WITH asked AS (
+        SELECT * FROM unnest($1::text[], $2::text[], $3::float8[]) AS asked (a_key, a_token, a_ms)),
+      free AS MATERIALIZED (
+        SELECT a_key, a_token, a_ms FROM asked JOIN ${table} AS stored ON key = a_key
+        WHERE ${UNEXPIRED} AND (lock_token IS NULL OR lock_token = a_token OR ${LAPSED})
+        FOR UPDATE OF stored SKIP LOCKED),
+      locked AS (
+        UPDATE ${table} SET lock_token = a_token, locked_until = ${leaseFromNow('a_ms')}
+        FROM free WHERE key = a_key RETURNING lock_token, ${RECORD}, ${NO_WAIT})
+      SELECT a_token AS token, locked.* FROM asked JOIN ${table} AS found ON key = a_key AND found.${UNEXPIRED}
+        LEFT JOIN locked ON locked.lock_token = a_token`,
     renew: `UPDATE ${table} SET locked_until = ${leaseFromNow('$3')} ${HELD} RETURNING ${NO_WAIT}`,
     unlock: `UPDATE ${table} SET lock_token = NULL, locked_until = NULL ${HELD} RETURNING ${NO_WAIT}`,
     unlockAndTouch: `UPDATE ${table} SET lock_token = NULL, locked_until = NULL, expires_at = ${fromNow('$3')}, ${USED}

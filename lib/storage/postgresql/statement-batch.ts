@@ -10,8 +10,8 @@ interface Waiting<Item, Result> {
 }
 
 /**
- * Sends what is asked for while a statement is under way together, in the next one: a busy process needs a
- * fraction of the statements, and of the commits. What is asked for when nothing is under way goes out at once, alone.
+ * Sends what is asked for in one tick, or while a statement is under way, together: a busy process needs a fraction of the
+ * statements, and of the commits.
  */
 export class StatementBatch<Item, Result> {
   private waiting: Waiting<Item, Result>[] = [];
@@ -30,10 +30,11 @@ export class StatementBatch<Item, Result> {
   ) {}
 
   run(item: Item): Promise<Result> {
-    if (this.underWay === 0) {
-      return this.track(this.runOne(item));
+    if (this.underWay > 0) {
+      this.impatience ??= setTimeout(() => this.sendNext(), PATIENCE);
+    } else if (this.waiting.length === 0) {
+      queueMicrotask(() => this.sendNext());
     }
-    this.impatience ??= setTimeout(() => this.sendNext(), PATIENCE);
     return new Promise((resolve, reject) => {
       this.waiting.push({ item, resolve, reject });
     });
