@@ -129,6 +129,13 @@ export class SessionLockTimeoutException extends SessionHttpException {
   }
 }
 
+/** 503: as many requests as `maxWaiters` allows wait for the session already. */
+export class SessionTooManyWaitersException extends SessionHttpException {
+  constructor() {
+    super('Too many requests wait for the session', 503, { retryAfter: 1 });
+  }
+}
+
 /** 503: this request held the lock for longer than its lease could be renewed; its changes were refused. */
 export class SessionLeaseLostException extends SessionHttpException {
   constructor() {

@@ -1,14 +1,13 @@
 import { randomBytes } from 'node:crypto';
-import { SessionLockTimeoutException, SessionStorageException } from '../exceptions/session.exception.js';
+import { SessionStorageException, SessionTooManyWaitersException } from '../exceptions/session.exception.js';
 import type { Lease, SessionBackend, SessionRecord } from '../storage/session-backend.js';
 import { UnsentRequestException } from '../storage/unsent-request.exception.js';
 import { HeldLock } from './held-lock.js';
-import { KeyQueue, pause, type LockOutcome, type LockWait } from './key-queue.js';
+import { KeyQueue, type LockOutcome } from './key-queue.js';
+import { LockPolling } from './lock-polling.js';
 import { UnlockRetries } from './unlock-retries.js';
+import { pause, type LockWait } from './waiter.js';
 
-/** Milliseconds between two tries at a lock that another process holds: from, growing to. */
-const RETRY_FROM = 2;
-const RETRY_TO = 25;
 /**
  * How long a process may pass a lock on among its own requests, in milliseconds, before it must free it and
  * pause: the turn of the other processes.
@@ -29,17 +28,21 @@ export class LockManager {
   private readonly queues = new Map<string, KeyQueue>();
   private readonly held = new Set<HeldLock>();
   private readonly retries: UnlockRetries;
+  private readonly polling: LockPolling;
   private renewal: NodeJS.Timeout | undefined;
 
   /**
    * @param backend whose failures are `SessionStorageException`s
    * @param leaseMs milliseconds until the lock of a dead process lapses
+   * @param maxWaiters how many may wait in line for one session
    */
   constructor(
     readonly backend: SessionBackend,
     private readonly leaseMs: number,
+    private readonly maxWaiters = Infinity,
   ) {
     this.retries = new UnlockRetries(backend);
+    this.polling = new LockPolling(backend);
   }
 
   /** How many sessions are locked, or being waited for, by this process. */
@@ -60,14 +63,17 @@ export class LockManager {
   /**
    * Waits for its turn, then for other processes.
    * @returns the lock with the record as it is now, or why there is none
-   * @throws SessionLockTimeoutException, SessionStorageException, and why the client gave up
+   * @throws SessionLockTimeoutException, SessionTooManyWaitersException, SessionStorageException, and why the client gave up
    */
   acquire(key: string, wait: LockWait): Promise<LockOutcome> {
     if (wait.client?.givenUp) {
       return Promise.reject(wait.client.givenUp);
     }
     const queue = this.queues.get(key);
-    const deadline = Date.now() + wait.waitMs;
+    if (queue && queue.length >= this.maxWaiters) {
+      return Promise.reject(new SessionTooManyWaitersException());
+    }
+    const deadline = performance.now() + wait.waitMs;
     return queue ? this.wait(queue, wait, deadline) : this.ask(this.open(key), wait, deadline, 0);
   }
 
@@ -135,25 +141,19 @@ export class LockManager {
       if (queue.turnSince > 0 && !this.mayKeepTurn(queue)) {
         await pause(PAUSE * (0.5 + Math.random()), client);
       }
-      for (let retryIn = RETRY_FROM; ; retryIn = Math.min(retryIn * 1.5, RETRY_TO)) {
-        const found = await this.backend.lock(queue.key, lease);
-        if (client?.givenUp) {
-          await this.backend.unlock(queue.key, lease);
-          throw client.givenUp;
-        }
-        if (found === undefined) {
-          break;
-        }
-        if (found !== 'busy') {
-          queue.turnSince = Date.now();
-          return this.hold(queue, lease, found); // whose end calls next()
-        }
+      let found = await this.backend.lock(queue.key, lease);
+      if (found === 'busy' && !client?.givenUp) {
         queue.sightings++;
-        const left = deadline - Date.now();
-        if (left <= 0) {
-          throw new SessionLockTimeoutException();
-        }
-        await pause(Math.min(left, retryIn * (0.5 + Math.random())), client);
+        const wait = { waitMs: deadline - performance.now(), client };
+        found = await this.polling.lock(queue.key, lease, wait, () => queue.sightings++);
+      }
+      if (client?.givenUp) {
+        await this.backend.unlock(queue.key, lease);
+        throw client.givenUp;
+      }
+      if (found !== undefined && found !== 'busy') {
+        queue.turnSince = performance.now();
+        return this.hold(queue, lease, found); // whose end calls next()
       }
     } catch (error) {
       if (error instanceof SessionStorageException) {
@@ -200,6 +200,6 @@ export class LockManager {
   }
 
   private mayKeepTurn(queue: KeyQueue): boolean {
-    return this.backend.inProcess === true || Date.now() - queue.turnSince < OWN_TURN;
+    return this.backend.inProcess === true || performance.now() - queue.turnSince < OWN_TURN;
   }
 }

@@ -84,6 +84,8 @@ export const sessionOptions = {
   migrateFrom: option<ExpressMigrationOptions>(checkMigration),
   /** Seconds to wait for the lock before the request is answered 503. Default 30. */
   lockTimeout: number({ min: 0, max: MAX_SECONDS, unit: 'seconds', default: 30 }),
+  /** How many requests may wait for one session in this process; the next one is answered 503 at once. Default 200. */
+  maxWaiters: number({ above: 0, integer: true, unit: 'requests', default: 200 }),
   /** Seconds until the lock of a process that died lapses. Default 30. */
   leaseTime: number({ min: 0.1, max: MAX_SECONDS, unit: 'seconds', default: 30 }),
   /** True: store every session that is accessed, and set its cookie, as CherryPy does. Default false. */

@@ -1,6 +1,6 @@
 import { SessionDestroyedException, SessionLeaseLostException } from '../exceptions/session.exception.js';
 import { toRecord, usedNow, type HeldLock } from '../locking/held-lock.js';
-import type { LockWait } from '../locking/key-queue.js';
+import type { LockWait } from '../locking/waiter.js';
 import type { SessionRecord, SessionWrite } from '../storage/session-backend.js';
 import type { SessionRuntime } from './session-runtime.js';
 

@@ -1,5 +1,5 @@
 import { SessionDestroyedException } from '../exceptions/session.exception.js';
-import type { LockClient, LockWait } from '../locking/key-queue.js';
+import type { LockClient, LockWait } from '../locking/waiter.js';
 import type { SessionLockingMode } from '../options/session-options.js';
 import type { SessionRecord, SessionWrite } from '../storage/session-backend.js';
 import { LiveValues } from './live-values.js';

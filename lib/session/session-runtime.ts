@@ -37,7 +37,7 @@ export class SessionRuntime {
     this.drawsIds = options.generateId === generateSessionId;
     const { backend, limitMs } = storage;
     this.backend = new FailSafeBackend(backend, options.debug, key => this.codec.forget(key), limitMs);
-    this.locks = new LockManager(this.backend, options.leaseTime * 1000);
+    this.locks = new LockManager(this.backend, options.leaseTime * 1000, options.maxWaiters);
   }
 
   /** Secrets, and the sessions of all who are at work, are reached from here: what prints services must not. */

@@ -15,6 +15,7 @@ import type { Lease, StoredRecord, OwnerSelection, SessionBackend, SessionWrite 
 export class FailSafeBackend implements SessionBackend {
   private readonly logger = new Logger('SessionStorage');
   readonly inProcess: boolean;
+  readonly onFreed: SessionBackend['onFreed'];
 
   /**
    * @param onDelete is told of each key that is to be removed; without one, of all that an owner has
@@ -27,6 +28,7 @@ export class FailSafeBackend implements SessionBackend {
     private readonly limitMs?: number,
   ) {
     this.inProcess = backend.inProcess ?? false;
+    this.onFreed = backend.onFreed?.bind(backend);
   }
 
   read(key: string) {

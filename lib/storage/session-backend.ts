@@ -55,6 +55,13 @@ export interface SessionBackend {
   read(key: string): Promise<SessionRecord | undefined>;
 
   /**
+   * Only where the storage can tell: calls the listener with the key when a lock was freed, or its record removed, by
+   * any process. May tell too often, and may miss some: whoever waits tries again by itself after some seconds.
+   * Called once, before anything else.
+   */
+  onFreed?(listener: (key: string) => void): void;
+
+  /**
    * Takes the lock if it is free or has lapsed, and reads the record, without waiting.
    * @returns the record; `'busy'` if another lease holds the lock; `undefined` if there is no record
    * (then nothing is locked).

@@ -194,4 +194,36 @@ describe.each(SETUPS)('invariant 1, no lost update: $storage, $adapter', setup =
     other.close();
     await impatient.close();
   });
+
+  it('maxWaiters: one too many is answered 503 with Retry-After at once, and those who wait are served', async () => {
+    const crowded = await startApp({
+      ...setup,
+      sessions: { maxWaiters: 2 },
+      controllers: [ScriptController],
+    });
+    const holder = new Browser(crowded.url);
+    await holder.value(increment);
+    const id = await holder.cookie();
+    const [started, refused] = [new Gate(), new Gate()];
+    const holding = holder.value(async session => {
+      started.open();
+      await refused.opened;
+      await increment(session);
+    });
+    await started.opened;
+    // Which of the three comes last is not said: one of them is refused while the lock is held.
+    const others = Array.from({ length: 3 }, () => new Browser(crowded.url, id));
+    const answers = others.map(other => other.run(increment));
+    const answer = await Promise.race(answers);
+    refused.open();
+    await holding;
+    expect(answer.status).toBe(503);
+    expect(answer.headers['retry-after']).toBe('1');
+    expect(answer.setCookies).toEqual([]);
+    const statuses = (await Promise.all(answers)).map(({ status }) => status);
+    expect(statuses.filter(status => status !== 503)).toHaveLength(2);
+    expect(await holder.value(session => session.get('count'))).toBe(4);
+    [holder, ...others].forEach(browser => browser.close());
+    await crowded.close();
+  });
 });

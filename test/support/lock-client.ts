@@ -1,6 +1,7 @@
 import { SessionRequestClosedException } from 'nest-sessions';
 import type { HeldLock } from '../../lib/locking/held-lock.js';
-import type { LockClient, LockOutcome } from '../../lib/locking/key-queue.js';
+import type { LockOutcome } from '../../lib/locking/key-queue.js';
+import type { LockClient } from '../../lib/locking/waiter.js';
 
 /** A client that goes away when the controller is aborted. */
 export function clientOf({ signal }: AbortController): LockClient {
