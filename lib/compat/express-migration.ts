@@ -4,6 +4,7 @@ import { createHmac } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ExpressMigrationOptions } from '../options/migration-options.js';
+import { assertSize, readableSize } from '../options/size-limit.js';
 import type { FormerSessions } from '../http/request-context.js';
 import type { SentId } from '../session/session-identity.js';
 import { sessionKey } from '../session/session-id.js';
@@ -78,10 +79,16 @@ export class ExpressMigration implements FormerSessions {
   }
 
   private toWrite({ cookie: { originalMaxAge }, ...data }: ExpressStoredSession) {
-    const { serializer, timeout: defaultTimeout } = this.runtime.options;
+    const { serializer, maxSize, timeout: defaultTimeout } = this.runtime.options;
     // To the second: express-session may note a millisecond less than it was told, as a clock goes on meanwhile.
     const minutes = typeof originalMaxAge === 'number' ? Math.ceil(originalMaxAge / 1000) / 60 : 0;
     const timeout = minutes > 0 && minutes !== defaultTimeout ? minutes : undefined;
-    return { data: serializer.stringify(data), timeout, ttl: this.runtime.timeToLive(timeout, Date.now()) };
+    const write = {
+      data: serializer.stringify(data),
+      timeout,
+      ttl: this.runtime.timeToLive(timeout, Date.now()),
+    };
+    assertSize(write, readableSize(maxSize)); // the former one stays, if this one could not be read
+    return write;
   }
 }

@@ -1,8 +1,10 @@
 import { SessionSerializationException } from '../exceptions/session.exception.js';
-import { bytesOf, kindOf, nameOfClass, TYPED_ARRAYS, type TypedArrayName } from './data-kind.js';
+import { bytesOf, kindOf, nameOfClass } from './data-kind.js';
 import { describePath } from './data-path.js';
-import { jsonSerializer } from './json.serializer.js';
-import { MAX_DEPTH, plainCopy } from './plain-json.js';
+import { decode, MAX_DECIMALS } from './json-plus-reader.js';
+import { asObject, parseObject } from './json.serializer.js';
+import { MAX_DEPTH } from './nesting.js';
+import { plainCopy } from './plain-json.js';
 import type { SessionSerializer } from './session-options.js';
 
 /**
@@ -24,13 +26,22 @@ export const jsonPlusSerializer: SessionSerializer = {
   },
 
   parse(text) {
-    const data = jsonSerializer.parse(text);
-    // Most data has no tag and needs no second walk.
-    return (text.includes('"$type"') ? decode(data) : data) as Record<string, unknown>;
+    // Most data has no tag and needs no second walk. A tag takes up to three levels of JSON for one of the data.
+    return text.includes('"$type"')
+      ? asObject(decode(parseObject(text, 3 * MAX_DEPTH + 1)))
+      : parseObject(text, MAX_DEPTH);
   },
 };
 
 const tagged = (type: string, value?: unknown) => ({ $type: type, value });
+
+const LARGE = 10n ** BigInt(MAX_DECIMALS);
+
+/** Decimal, for others to read; a large one in hexadecimal, which takes time in proportion to its length. */
+function bigIntText(value: bigint): string {
+  const size = value < 0n ? -value : value;
+  return size < LARGE ? value.toString() : `${value < 0n ? '-' : ''}0x${size.toString(16)}`;
+}
 
 class Encoder {
   /** The way from the root to the value at hand: to name it in an error, and to see a circle. */
@@ -50,7 +61,7 @@ class Encoder {
       case 'undefined':
         return tagged('undefined');
       case 'bigint':
-        return tagged('BigInt', value.toString());
+        return tagged('BigInt', bigIntText(value));
       case 'function':
       case 'symbol':
         return this.refuse(`is a ${typeof value}`);
@@ -145,56 +156,4 @@ class Encoder {
   private refuse(reason: string): never {
     throw new SessionSerializationException(describePath(this.path), reason);
   }
-}
-
-function decode(value: unknown): unknown {
-  if (typeof value !== 'object' || value === null) {
-    return value;
-  }
-  if (Array.isArray(value)) {
-    return value.map(decode);
-  }
-  if (Object.hasOwn(value, '$type')) {
-    const { $type, value: content } = value as { $type: string; value: any };
-    return decodeTagged($type, content);
-  }
-  return decodeEntries(Object.entries(value));
-}
-
-/** `Object.fromEntries` makes a key named `__proto__` a property like any other. */
-const decodeEntries = (entries: [string, unknown][]) =>
-  Object.fromEntries(entries.map(([key, value]) => [key, decode(value)]));
-
-function decodeTagged(type: string, content: any): unknown {
-  switch (type) {
-    case 'undefined':
-      return undefined;
-    case 'Number':
-      return Number(content);
-    case 'BigInt':
-      return BigInt(content);
-    case 'Date':
-      return new Date(content ?? NaN);
-    case 'Map':
-      return new Map(content.map(decode));
-    case 'Set':
-      return new Set(content.map(decode));
-    case 'Buffer':
-      return Buffer.from(content, 'base64');
-    case 'ArrayBuffer':
-      return toArrayBuffer(content);
-    case 'Object':
-      return decodeEntries(content);
-    default:
-      if (Object.hasOwn(TYPED_ARRAYS, type)) {
-        return new TYPED_ARRAYS[type as TypedArrayName](toArrayBuffer(content));
-      }
-      throw new SyntaxError(`Session data holds the unknown type ${type}`);
-  }
-}
-
-/** In a buffer of its own: a small Buffer is a view of a pool that others share. */
-function toArrayBuffer(base64: string): ArrayBuffer {
-  const bytes = Buffer.from(base64, 'base64');
-  return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer;
 }

@@ -1,6 +1,7 @@
 import { types } from 'node:util';
 import { SessionSerializationException } from '../exceptions/session.exception.js';
 import { describePath } from './data-path.js';
+import { isNestedDeeper, MAX_DEPTH } from './nesting.js';
 import type { SessionSerializer } from './session-options.js';
 
 /**
@@ -20,17 +21,42 @@ export const jsonSerializer: SessionSerializer = {
       // A toJSON of the data itself: its text could not be read again.
       throw new SessionSerializationException('data', 'becomes something else than an object in JSON');
     }
+    if (isNestedDeeper(text, MAX_DEPTH)) {
+      throw tooDeep(text);
+    }
     return text;
   },
 
-  parse(text) {
-    const data: unknown = JSON.parse(text);
-    if (typeof data !== 'object' || data === null || Array.isArray(data)) {
-      throw new SyntaxError('Session data must be an object');
-    }
-    return data as Record<string, unknown>;
-  },
+  parse: text => parseObject(text, MAX_DEPTH),
 };
+
+/**
+ * @param maxDepth levels of the text
+ * @throws SyntaxError for a text that is no object's, or is nested more deeply
+ */
+export function parseObject(text: string, maxDepth: number): Record<string, unknown> {
+  if (isNestedDeeper(text, maxDepth)) {
+    throw new SyntaxError('Session data is nested too deeply');
+  }
+  return asObject(JSON.parse(text));
+}
+
+/** @throws SyntaxError for data that is none of a session: a list, a Map, a text */
+export function asObject(data: unknown): Record<string, unknown> {
+  if (typeof data !== 'object' || data === null || Object.getPrototypeOf(data) !== Object.prototype) {
+    throw new SyntaxError('Session data must be an object');
+  }
+  return data as Record<string, unknown>;
+}
+
+/** Names the key that it is under: the whole way is as long as the nesting is deep. */
+function tooDeep(text: string): SessionSerializationException {
+  const found = Object.entries(JSON.parse(text)).find(([, value]) =>
+    isNestedDeeper(JSON.stringify(value), MAX_DEPTH - 1),
+  );
+  const path = describePath(found ? [found[0]] : []);
+  return new SessionSerializationException(path, `is nested too deeply, more than ${MAX_DEPTH} levels`);
+}
 
 /** Says where it is that JSON refused. What a toJSON or a getter threw is the application's, and stays as it is. */
 function explain(error: unknown, data: object): unknown {

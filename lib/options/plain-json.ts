@@ -1,7 +1,6 @@
-type Properties = Record<string, unknown>;
+import { MAX_DEPTH } from './nesting.js';
 
-/** Levels. What is written must be readable, and the reader may have less of the stack left. */
-export const MAX_DEPTH = 500;
+type Properties = Record<string, unknown>;
 
 /**
  * A deep copy of data of which JSON keeps everything, as most data is; undefined for other data.

@@ -1,5 +1,5 @@
 import { bytesOf, kindOf } from './data-kind.js';
-import { MAX_DEPTH } from './plain-json.js';
+import { MAX_DEPTH } from './nesting.js';
 
 type Properties = Record<string, unknown>;
 

@@ -12,6 +12,7 @@ import { jsonPlusSerializer } from './json-plus.serializer.js';
 import { checkMigration, type ExpressMigrationOptions } from './migration-options.js';
 import { bool, number, oneOf, option, type Given, type Resolved } from './option.js';
 import { checkSecret } from './secret-option.js';
+import { DEFAULT_MAX_SIZE } from './size-limit.js';
 
 /** When the lock of a session is taken. */
 export type SessionLockingMode = 'implicit' | 'early' | 'explicit';
@@ -94,8 +95,11 @@ export const sessionOptions = {
   touchAfter: number({ min: 0, unit: 'seconds', default: 0 }),
   /** Routes without a session. */
   exclude: option<SessionExclude[], SessionExclude[]>(checkExclude, (exclude = []) => exclude),
-  /** Bytes of serialized data that a session may take. Default 1 MiB. */
-  maxSize: number({ above: 0, integer: true, unit: 'bytes', default: 1024 * 1024 }),
+  /**
+   * Bytes of serialized data that a session may take, with its owner; more throws. Default 1 MiB. A stored session that is
+   * larger counts as missing if it is also larger than 1 MiB: a smaller `maxSize` loses none of before.
+   */
+  maxSize: number({ above: 0, integer: true, unit: 'bytes', default: DEFAULT_MAX_SIZE }),
   /** Makes a session id: at least 128 random bits, 16 to 256 characters of A-Z a-z 0-9 - _ . ~ */
   generateId: option<() => string, () => string>(checkGenerateId, (generate = generateSessionId) => generate),
   /**

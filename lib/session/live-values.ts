@@ -1,6 +1,6 @@
-import { SessionSizeException } from '../exceptions/session.exception.js';
 import { jsonPlusSerializer } from '../options/json-plus.serializer.js';
 import type { SessionSerializer } from '../options/session-options.js';
+import { assertSize } from '../options/size-limit.js';
 import type { SessionRecord, SessionSettings, SessionWrite } from '../storage/session-backend.js';
 import { isSameValue } from '../options/same-value.js';
 import { ownCopyOf, type StoredValues, type Values } from './session-codec.js';
@@ -92,13 +92,10 @@ export class LiveValues {
    * @throws SessionSizeException, and what the serializer throws at data that it cannot keep
    */
   toWrite(write: (live: Values) => string, maxSize: number): SessionSettings & Pick<SessionWrite, 'data'> {
+    const { owner, timeout, persistent } = this;
     const data = write(this.live);
-    // Three bytes a character at most: most data needs no count.
-    const size = data.length * 3 > maxSize ? Buffer.byteLength(data) : 0;
-    if (size > maxSize) {
-      throw new SessionSizeException(size, maxSize);
-    }
-    return { data, owner: this.owner, timeout: this.timeout, persistent: this.persistent };
+    assertSize({ data, owner }, maxSize);
+    return { data, owner, timeout, persistent };
   }
 
   /** The data as it is stored, frozen. */
@@ -158,15 +155,23 @@ export function setValue(target: Values, key: string, value: unknown): void {
   }
 }
 
-function deepFreeze<T extends object>(value: T): T {
-  // Typed arrays cannot be frozen; neither can what a Map, a Set or a Date holds.
-  if (!ArrayBuffer.isView(value) && !Object.isFrozen(value)) {
-    Object.freeze(value);
-    for (const inner of Object.values(value)) {
-      if (typeof inner === 'object' && inner !== null) {
-        deepFreeze(inner);
+/** Not by recursion: what an own serializer reads may be of any depth. */
+function deepFreeze<T extends object>(data: T): T {
+  const rest: unknown[] = [data];
+  while (rest.length > 0) {
+    const value = rest.pop();
+    // Typed arrays cannot be frozen; neither can what a Map, a Set or a Date holds.
+    if (
+      typeof value === 'object' &&
+      value !== null &&
+      !ArrayBuffer.isView(value) &&
+      !Object.isFrozen(value)
+    ) {
+      Object.freeze(value);
+      for (const inner of Object.values(value)) {
+        rest.push(inner);
       }
     }
   }
-  return value;
+  return data;
 }

@@ -216,8 +216,9 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
     }
     await (lock ? handle.acquire(this.key, this.wait(), true) : handle.read(this.key));
     const { record } = this;
-    const isAlive = record && record.createdAt + runtime.lifetimeMs > Date.now(); // it may be shorter now
-    const stored = isAlive ? this.parse() : undefined;
+    const data = this.parse();
+    const isAlive = data && record!.createdAt + runtime.lifetimeMs > Date.now(); // it may be shorter now
+    const stored = isAlive ? data : undefined;
     this.isNew = this.missing = !stored;
     if (stored) {
       values.start(stored, record, readOnly);

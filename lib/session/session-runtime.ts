@@ -4,13 +4,19 @@ import { inspect } from 'node:util';
 import { LockManager } from '../locking/lock-manager.js';
 import { generateSessionId } from '../options/generate-id-option.js';
 import type { ResolvedSessionOptions } from '../options/session-options.js';
+import { readableSize } from '../options/size-limit.js';
+import { DamageLog } from '../storage/damage-log.js';
 import { FailSafeBackend } from '../storage/fail-safe-backend.js';
 import type { OpenedStorage } from '../storage/open-storage.js';
 import type { SessionRecord } from '../storage/session-backend.js';
+import { assertRecord } from './assert-record.js';
 import { SessionCodec, type StoredValues } from './session-codec.js';
 
 /** A hundred years, in milliseconds: cookies, and dates at all, do not reach for ever. */
 const MAX_TTL = 100 * 365 * 24 * 60 * 60_000;
+
+/** Characters of what is logged of a record that cannot be read. */
+const MAX_REASON = 300;
 
 /** Milliseconds between two looks at whether all locks are free. */
 const CLOSE_POLL = 10;
@@ -21,6 +27,7 @@ export class SessionRuntime {
   readonly locks: LockManager;
   readonly codec: SessionCodec;
   readonly logger = new Logger('Sessions');
+  private readonly damage = new DamageLog('Sessions');
   readonly lifetimeMs: number;
   /** Whether ids are 256 bits that were just drawn, so that none can be in use: not the application's own. */
   readonly drawsIds: boolean;
@@ -46,11 +53,14 @@ export class SessionRuntime {
   }
 
   /** The record's data, or undefined if it cannot be read: then the session counts as missing. */
-  parse(key: string, { data }: SessionRecord): StoredValues | undefined {
+  parse(key: string, record: SessionRecord): StoredValues | undefined {
     try {
-      return this.codec.read(key, data);
+      assertRecord(record, readableSize(this.options.maxSize));
+      return this.codec.read(key, record.data);
     } catch (error) {
-      this.logger.warn(`The data of session ${key} cannot be read, it counts as missing: ${String(error)}`);
+      // What it says may be a part of the data, and as long as that.
+      const reason = String(error).slice(0, MAX_REASON);
+      this.damage.warn(key, `The data of session ${key} cannot be read, it counts as missing: ${reason}`);
       return undefined;
     }
   }
@@ -61,7 +71,7 @@ export class SessionRuntime {
    */
   async pickAlive<Sent extends { key: string }>(sent: readonly Sent[]): Promise<Sent | null> {
     const records = await Promise.all(sent.map(({ key }) => this.backend.read(key)));
-    const alive = sent.filter((_, index) => records[index] !== undefined);
+    const alive = sent.filter(({ key }, index) => records[index] && this.parse(key, records[index]));
     if (alive.length > 1 && !this.hasWarnedOfTwo) {
       this.hasWarnedOfTwo = true;
       this.logger.warn(

@@ -61,7 +61,7 @@ export class SessionStore {
   }
 
   exists(id: string): Promise<boolean> {
-    return this.run(async () => (await this.read(keyOf(id))) !== undefined);
+    return this.run(async () => (await this.readSnapshot(keyOf(id))) !== undefined);
   }
 
   /**
@@ -252,12 +252,8 @@ export class SessionStore {
     }
   }
 
-  private async read(key: string | undefined): Promise<SessionRecord | undefined> {
-    return key === undefined ? undefined : this.runtime.backend.read(key);
-  }
-
   private async readSnapshot(key: string | undefined): Promise<SessionSnapshot | undefined> {
-    const record = await this.read(key);
+    const record = key === undefined ? undefined : await this.runtime.backend.read(key);
     return record && this.toSnapshot(key!, record);
   }
 

@@ -3,6 +3,8 @@ import type { ModuleRef } from '@nestjs/core';
 import { inspect } from 'node:util';
 import { SessionOptionsException } from '../exceptions/session.exception.js';
 import { resolveEach } from '../options/option.js';
+import type { SessionOptions } from '../options/session-options.js';
+import { DEFAULT_MAX_SIZE, readableSize } from '../options/size-limit.js';
 import type { SessionBackend } from './session-backend.js';
 import { ownOptions, storageNamed, type StorageOptions } from './storages.js';
 
@@ -35,7 +37,7 @@ export interface OpenedStorage {
  * @throws SessionOptionsException for an own backend that lacks a method
  */
 export async function openStorage(
-  options: StorageOptions,
+  options: StorageOptions & Pick<SessionOptions, 'maxSize'>,
   moduleRef: Pick<ModuleRef, 'create'>,
 ): Promise<OpenedStorage> {
   const { storageType = 'ram' } = options;
@@ -44,7 +46,7 @@ export async function openStorage(
   const seconds = resolved.storageTimeout as number | undefined;
   return {
     backend: named
-      ? asItsName(await named.open(resolved))
+      ? asItsName(await named.open(resolved, readableSize(options.maxSize ?? DEFAULT_MAX_SIZE)))
       : await createOwn(storageType as Type<SessionBackend> | SessionBackend, moduleRef),
     limitMs: seconds && seconds * 1000,
     isForeign: typeof storageType === 'object',

@@ -7,8 +7,11 @@ export interface StorageType<Table extends OptionTable = OptionTable> {
   options: Table;
   /** @returns what is wrong with its options together, or missing; each on its own is checked by its row */
   check?(given: Record<string, unknown>): string[];
-  /** @throws SessionException if it cannot be used: which option is to blame, and what to do */
-  open(options: Resolved<Table>): SessionBackend | Promise<SessionBackend>;
+  /**
+   * @param maxSize bytes of data and owner that are read at most
+   * @throws SessionException if it cannot be used: which option is to blame, and what to do
+   */
+  open(options: Resolved<Table>, maxSize: number): SessionBackend | Promise<SessionBackend>;
 }
 
 /** Lets the compiler see the options of a storage type. */

@@ -3,8 +3,6 @@ import { randomBytes } from 'node:crypto';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { SessionBackend } from 'nest-sessions';
 import { LockManager } from '../../lib/locking/lock-manager.js';
-import { resolveSessionOptions } from '../../lib/options/resolve-options.js';
-import { openPostgresqlBackend } from '../../lib/storage/postgresql/postgresql.backend.js';
 import { BACKENDS, type TestStorage } from '../contract/backends.js';
 import { newKey, newLease, times, until, writeOf } from '../contract/fixtures.js';
 import { countTries } from '../support/count-tries.js';
@@ -12,6 +10,7 @@ import { lockOf } from '../support/lock-client.js';
 import { startPostgresqlServer } from '../support/servers.js';
 import { STATEMENT_LOG_SETTINGS, StatementLog } from '../support/statement-log.js';
 import { isTested } from '../support/storage-names.js';
+import { openBackendOf } from '../support/open-backend.js';
 
 const WAITING = 1000;
 /** Of 400 a second, and 20 at a time; and what a machine under load may put together that was apart. */
@@ -65,8 +64,7 @@ describe.runIf(isTested('postgresql'))(`${WAITING} sessions wait: what PostgreSQ
     const dataSource = new DataSource({ type: 'postgres', url: server.url, applicationName: 'waits' });
     await dataSource.initialize();
     const tableName = `sessions_${randomBytes(6).toString('hex')}`;
-    const openWith = (more: object) =>
-      openPostgresqlBackend(resolveSessionOptions({ storageType: 'postgresql', tableName, ...more }));
+    const openWith = (more: object) => openBackendOf({ storageType: 'postgresql', tableName, ...more });
     const theirs = await openWith({ url: server.url });
     const mine = await openWith({ dataSource });
     const log = await StatementLog.open(server.url);

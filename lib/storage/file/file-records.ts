@@ -15,6 +15,7 @@ import {
 import { link, mkdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { SessionRecord, SessionWrite } from '../session-backend.js';
+import { DamageLog } from '../damage-log.js';
 import { isErrno, unlessMissing, unlessMissingSync } from './file-errors.js';
 import { formatSessionFile, parseSessionFile } from './session-file.js';
 
@@ -28,13 +29,18 @@ const TO_READ = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
  */
 export class FileRecords {
   private readonly logger = new Logger('SessionFileBackend');
+  private readonly damage = new DamageLog('SessionFileBackend');
   /** The file system that the storage was on at the start. */
   private device: number | undefined;
 
-  /** @param scratch folder for what is not published yet */
+  /**
+   * @param scratch folder for what is not published yet
+   * @param maxBytes of a file that is read: a larger one is no session's
+   */
   constructor(
     private readonly root: string,
     private readonly scratch: string,
+    private readonly maxBytes: number,
   ) {}
 
   /** Makes the folder, readable by this user alone. */
@@ -103,7 +109,8 @@ export class FileRecords {
       if (stats.mtimeMs <= Date.now()) {
         return this.isStored(key) ? this.read(key) : {}; // replaced, in time
       }
-      const content = stats.isFile() ? readContent(file, stats.size) : undefined;
+      const isReadable = stats.isFile() && stats.size <= this.maxBytes;
+      const content = isReadable ? readContent(file, stats.size) : undefined;
       const record = content && parseSessionFile(content, key, timesOf(stats));
       return record ? { record } : { torn: true };
     } finally {
@@ -146,12 +153,22 @@ export class FileRecords {
     await rename(made, this.pathOf(key));
   }
 
+  /** Without the lock, what is no session is left where it is. */
+  reportTorn(key: string): void {
+    this.damage.warn(
+      key,
+      `The file of session ${key} is torn, too large or no session: it counts as missing`,
+    );
+  }
+
   /** Keeps what is no session out of the way, for a person to look at. With the lock in hand. */
   async setAside(key: string): Promise<void> {
     const folder = join(this.root, 'damaged');
     await mkdir(folder, { recursive: true, mode: 0o700 });
     await unlessMissing(rename(this.pathOf(key), join(folder, SESSION_PREFIX + key)));
-    this.logger.warn(`The file of session ${key} is torn or no session; it was moved to the folder damaged`);
+    this.logger.warn(
+      `The file of session ${key} is torn, too large or no session; it was moved to the folder damaged`,
+    );
   }
 }
 

@@ -24,6 +24,7 @@ import {
 } from './file-lock.js';
 import { FileSweep } from './file-sweep.js';
 import { OwnerIndex } from './owner-index.js';
+import { maxFileSize } from './session-file.js';
 
 /** Locks after which other work of the process gets its turn, as nothing else in a loop of updates waits for the disk. */
 const LOCKS_A_TURN = 20;
@@ -48,11 +49,12 @@ export class FileBackend implements SessionBackend {
   private names = 0;
   private locks = 0;
 
-  constructor(storagePath: string) {
+  /** @param maxSize bytes of the largest data, with its owner, that is read */
+  constructor(storagePath: string, maxSize = Infinity) {
     this.root = resolve(storagePath);
     this.scratch = join(this.root, 'tmp');
     this.owners = new OwnerIndex(join(this.root, 'owners'));
-    this.records = new FileRecords(this.root, this.scratch);
+    this.records = new FileRecords(this.root, this.scratch, maxFileSize(maxSize));
     this.sweep = new FileSweep(this.root, this.scratch, this.records);
   }
 
@@ -65,7 +67,11 @@ export class FileBackend implements SessionBackend {
   }
 
   async read(key: string): Promise<SessionRecord | undefined> {
-    return this.records.read(key).record;
+    const { record, torn } = this.records.read(key);
+    if (torn) {
+      this.records.reportTorn(key);
+    }
+    return record;
   }
 
   async lock(key: string, lease: Lease): Promise<SessionRecord | 'busy' | undefined> {

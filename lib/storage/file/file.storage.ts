@@ -12,8 +12,8 @@ export const file = storageType({
     /** Seconds that a call of the storage may take before the request is answered 503. Default 5. */
     storageTimeout,
   },
-  async open({ storagePath }) {
-    const backend = new FileBackend(storagePath);
+  async open({ storagePath }, maxSize) {
+    const backend = new FileBackend(storagePath, maxSize);
     await backend.open();
     return backend;
   },

@@ -19,6 +19,13 @@ interface Header extends SessionSettings {
 type FileTimes = Pick<SessionRecord, 'expiresAt' | 'lastUsedAt'>;
 
 const CRC_LENGTH = 8;
+/** Bytes that one of the owner's may become in the header, which is JSON. */
+const MAX_ESCAPE = 6;
+/** Bytes that a file holds besides, and some more. */
+const HEADER_BYTES = 1_024;
+
+/** @param maxSize bytes of data and owner */
+export const maxFileSize = (maxSize: number): number => MAX_ESCAPE * maxSize + HEADER_BYTES;
 
 export function formatSessionFile(header: Omit<Header, 'v'>, data: string): Buffer {
   const line = JSON.stringify({ v: RECORD_FORMAT, ...header } satisfies Header);

@@ -1,3 +1,4 @@
+import { DamageLog } from '../damage-log.js';
 import type { Lease, SessionBackend, SessionRecord, SessionWrite } from '../session-backend.js';
 import { MemcachedConnection } from './memcached.connection.js';
 import {
@@ -27,6 +28,7 @@ interface Held extends SessionItem {
  */
 export class MemcachedBackend implements SessionBackend {
   private readonly locks: MemcachedLocks;
+  private readonly damage = new DamageLog('SessionMemcachedBackend');
   /** By the lease itself, which its request has: what nobody holds any more is forgotten, however its session ended. */
   private readonly held = new WeakMap<Lease, Held>();
   /** Leases that were told `'busy'`: they ask again for the lock's item too, in the same exchange. */
@@ -236,7 +238,9 @@ export class MemcachedBackend implements SessionBackend {
 
   private async find(key: string): Promise<SessionItem | undefined> {
     const item = await this.connection.get(key, this.itemKey(key));
-    return item && parseItem(key, item);
+    const tell = () =>
+      this.damage.warn(key, `The item of session ${key} is torn or no session: it counts as missing`);
+    return item && parseItem(key, item, tell);
   }
 
   private async renewVersion(key: string): Promise<SessionItem | undefined> {

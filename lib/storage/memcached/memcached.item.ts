@@ -76,13 +76,22 @@ export function formatItem(header: ItemHeader, data: string, limit: number): str
 }
 
 /**
- * @returns undefined for an item that has expired, or is none of ours
+ * @param onForeign called for an item that is none of ours
+ * @returns undefined for that one, and for one that has expired
  * @throws Error for a record of an unknown format
  */
-export function parseItem(key: string, { value, cas }: MemcachedItem): SessionItem | undefined {
+export function parseItem(
+  key: string,
+  { value, cas }: MemcachedItem,
+  onForeign?: () => void,
+): SessionItem | undefined {
   const end = value.indexOf('\n');
   const header = parseHeader(value.slice(0, end));
   if (!header) {
+    onForeign?.();
+    return undefined;
+  }
+  if (header.expiresAt <= Date.now()) {
     return undefined;
   }
   checkRecordFormat(key, header.format);
@@ -90,14 +99,16 @@ export function parseItem(key: string, { value, cas }: MemcachedItem): SessionIt
 }
 
 /** Whether an item is a session that has not expired, in whatever format. */
-export const isLive = ({ value }: MemcachedItem): boolean =>
-  parseHeader(value.slice(0, value.indexOf('\n'))) !== undefined;
+export function isLive({ value }: MemcachedItem): boolean {
+  const header = parseHeader(value.slice(0, value.indexOf('\n')));
+  return header !== undefined && header.expiresAt > Date.now();
+}
 
 function parseHeader(line: string): ItemHeader | undefined {
   try {
     const header = JSON.parse(line) as ItemHeader;
-    const isOurs = typeof header.version === 'string' && Number.isFinite(header.createdAt);
-    return isOurs && header.expiresAt > Date.now() ? header : undefined;
+    const { version, createdAt, expiresAt } = header;
+    return typeof version === 'string' && [createdAt, expiresAt].every(Number.isFinite) ? header : undefined;
   } catch {
     return undefined;
   }

@@ -6,11 +6,19 @@ import type {
   OwnerSelection,
   SessionBackend,
   SessionRecord,
-  SessionSettings,
   SessionWrite,
 } from '../session-backend.js';
-import { checkRecordFormat } from '../record-format.js';
 import { isSqlState, isStatementError, PostgresqlConnection } from './postgresql.connection.js';
+import {
+  columns,
+  maxBytesOf,
+  mayBeJson,
+  toRecord,
+  toStored,
+  toText,
+  toToken,
+  type Row,
+} from './postgresql.row.js';
 import { postgresqlStatements, type PostgresqlStatements } from './postgresql.sql.js';
 import { checkTable, createTable, quoteTable, type SessionTable } from './postgresql.table.js';
 import { StatementBatch } from './statement-batch.js';
@@ -24,14 +32,6 @@ const SWEEP_LEASE = 60_000;
 
 /** SQLSTATE invalid_text_representation. */
 const INVALID_TEXT = '22P02';
-
-interface Row extends Omit<SessionRecord, keyof SessionSettings> {
-  key: string;
-  owner: string | null;
-  timeout: number | null;
-  persistent: boolean | null;
-  format: number;
-}
 
 /** What a statement is asked to do to one session; as its parameters have them. */
 interface Locking {
@@ -96,9 +96,10 @@ export class PostgresqlBackend implements SessionBackend {
     private readonly connection: PostgresqlConnection,
     private readonly sessions: SessionTable,
     timeoutMs: number,
+    maxSize: number,
   ) {
     this.table = quoteTable(sessions);
-    this.sql = postgresqlStatements(this.table, timeoutMs / 2);
+    this.sql = postgresqlStatements(this.table, timeoutMs / 2, maxBytesOf(maxSize));
   }
 
   /**
@@ -283,7 +284,7 @@ export class PostgresqlBackend implements SessionBackend {
 
   /** Writes data as JSON, where it is, so that SQL can look into it; other text as a JSON string. */
   private async withData(data: string, write: (json: string) => Promise<boolean>): Promise<boolean> {
-    if (!data.startsWith('{') || !data.isWellFormed()) {
+    if (!mayBeJson(data)) {
       return write(JSON.stringify(data));
     }
     try {
@@ -296,31 +297,3 @@ export class PostgresqlBackend implements SessionBackend {
     }
   }
 }
-
-const toStored = (rows: Row[]): StoredRecord[] => rows.map(row => ({ key: row.key, record: toRecord(row) }));
-
-function toRecord(row: Row): SessionRecord {
-  checkRecordFormat(row.key, row.format);
-  const { data, owner, timeout, persistent, createdAt, expiresAt, lastUsedAt } = row;
-  return {
-    data: data.startsWith('"') ? JSON.parse(data) : data,
-    owner: owner === null ? undefined : fromText(owner),
-    timeout: timeout ?? undefined,
-    persistent: persistent ?? undefined,
-    createdAt,
-    expiresAt,
-    lastUsedAt,
-  };
-}
-
-/** What a statement for several takes: an array for each column. */
-const columns = <Item>(items: Item[], ...names: (keyof Item)[]): unknown[][] =>
-  names.map(name => items.map(item => item[name] ?? null));
-
-/** With the time of the lease, so that its beginning is known from its end. */
-const toToken = ({ token, ms }: Lease): string => `${token} ${ms}`;
-
-/** PostgreSQL's text holds no zero character: it is escaped, and so is the escape. */
-const toText = (value: string): string => value.replaceAll('\\', '\\\\').replaceAll('\0', '\\0');
-const fromText = (text: string): string =>
-  text.replace(/\\(.)/g, (_, escaped) => (escaped === '0' ? '\0' : escaped));

@@ -38,8 +38,17 @@ const OWNED = `owner = $1 AND ($2::text IS NULL OR key <> $2) AND ($3::text IS N
 /** No session's key: those are hashes. */
 const SWEEP_KEY = `'sweep'`;
 
+/** PostgreSQL's, and so more bytes than a value can have. */
+export const MAX_INTEGER = 2 ** 31 - 1;
+
 const UNEXPIRED = `expires_at > statement_timestamp()`;
-const RECORD = `key, data::text AS data, owner, timeout, persistent, format,
+/**
+ * Data that is larger than any session's is not sent: what comes instead is no data. Its size in the table, where it may be
+ * compressed, is looked at first: to unpack it takes the server's time, and memory.
+ */
+const recordUpTo = (maxBytes: number) => `
+  key, CASE WHEN pg_column_size(data) <= ${maxBytes} AND octet_length(data::text) <= ${maxBytes}
+    THEN data::text ELSE 'too large' END AS data, owner, timeout, persistent, format,
   (extract(epoch FROM created_at) * 1000)::float8 AS "createdAt",
   (extract(epoch FROM expires_at) * 1000)::float8 AS "expiresAt",
   (extract(epoch FROM last_used_at) * 1000)::float8 AS "lastUsedAt"`;
@@ -62,8 +71,14 @@ const LAPSED = `locked_until <= greatest(clock_timestamp(),
  * @param table the quoted name; `lock_token` is a lease's token and its milliseconds
  * @param waitMs how long a statement may wait for a row. One that is given up goes on in the server: it would take a lock,
  * or remove a session, when the row is free at last, and everybody has been told that it failed.
+ * @param maxBytes of data that is read
  */
-export function postgresqlStatements(table: string, waitMs: number): PostgresqlStatements {
+export function postgresqlStatements(
+  table: string,
+  waitMs: number,
+  maxBytes = MAX_INTEGER,
+): PostgresqlStatements {
+  const RECORD = recordUpTo(maxBytes);
   // In the statement itself, as it may have its connection for itself alone. Rows are looked at before they are waited for.
   const BOUNDED = `set_config('lock_timeout', '${Math.ceil(waitMs)}', true) IS NOT NULL`;
   const SAVE = `UPDATE ${table} SET data = $3, owner = $4, timeout = $5, persistent = $6, expires_at = ${fromNow('$7')}, ${USED}`;

@@ -49,12 +49,15 @@ export const postgresql = storageType({
             `e.g. url: process.env.DATABASE_URL, if that is set`,
         ];
   },
-  async open({ url, connection, dataSource, tableName: name, schema, createTable, storageTimeout: seconds }) {
+  async open(
+    { url, connection, dataSource, tableName: name, schema, createTable, storageTimeout: seconds },
+    maxSize,
+  ) {
     const timeoutMs = seconds * 1000;
     const own = dataSource as DataSource | undefined;
     const opened = await PostgresqlConnection.open({ url, connection, dataSource: own, timeoutMs });
     try {
-      const backend = new PostgresqlBackend(opened, { name, schema }, timeoutMs);
+      const backend = new PostgresqlBackend(opened, { name, schema }, timeoutMs, maxSize);
       await inTime(backend.open({ createTable }), timeoutMs);
       return backend;
     } catch (error) {

@@ -1,0 +1,50 @@
+import { checkRecordFormat } from '../record-format.js';
+import type { Lease, SessionRecord, SessionSettings, StoredRecord } from '../session-backend.js';
+import { MAX_INTEGER } from './postgresql.sql.js';
+
+/** A session as a statement returns it. */
+export interface Row extends Omit<SessionRecord, keyof SessionSettings> {
+  key: string;
+  owner: string | null;
+  timeout: number | null;
+  persistent: boolean | null;
+  format: number;
+}
+
+/** Bytes that one of data becomes at most in a JSON string, which is how data that is no JSON is kept. */
+const MAX_ESCAPE = 6;
+
+/** Bytes that data of so many takes in its column, at most. */
+export const maxBytesOf = (maxSize: number): number => Math.min(MAX_ESCAPE * maxSize + 2, MAX_INTEGER);
+
+export const mayBeJson = (data: string): boolean => data.startsWith('{') && data.isWellFormed();
+
+export const toStored = (rows: Row[]): StoredRecord[] =>
+  rows.map(row => ({ key: row.key, record: toRecord(row) }));
+
+/** @throws Error for a record of an unknown format */
+export function toRecord(row: Row): SessionRecord {
+  checkRecordFormat(row.key, row.format);
+  const { data, owner, timeout, persistent, createdAt, expiresAt, lastUsedAt } = row;
+  return {
+    data: data.startsWith('"') ? JSON.parse(data) : data,
+    owner: owner === null ? undefined : fromText(owner),
+    timeout: timeout ?? undefined,
+    persistent: persistent ?? undefined,
+    createdAt,
+    expiresAt,
+    lastUsedAt,
+  };
+}
+
+/** What a statement for several takes: an array for each column. */
+export const columns = <Item>(items: Item[], ...names: (keyof Item)[]): unknown[][] =>
+  names.map(name => items.map(item => item[name] ?? null));
+
+/** With the time of the lease, so that its beginning is known from its end. */
+export const toToken = ({ token, ms }: Lease): string => `${token} ${ms}`;
+
+/** PostgreSQL's text holds no zero character: it is escaped, and so is the escape. */
+export const toText = (value: string): string => value.replaceAll('\\', '\\\\').replaceAll('\0', '\\0');
+const fromText = (text: string): string =>
+  text.replace(/\\(.)/g, (_, escaped) => (escaped === '0' ? '\0' : escaped));
