@@ -9,8 +9,9 @@ export interface SessionSettings {
 }
 
 /**
- * What a backend stores under a key. Times are milliseconds since 1970 by the storage's own clock. A storage keeps the
- * version of the format with it, and rejects a record whose version it does not know: that is trouble, not absence.
+ * What a backend stores under a key. Times are milliseconds since 1970 by this process' clock: where the storage's own
+ * decides when a record expires, and may differ, the backend converts. A storage keeps the version of the format with it,
+ * and rejects a record whose version it does not know: that is trouble, not absence.
  */
 export interface SessionRecord extends SessionSettings {
   /** The serialized data; opaque to a backend. */

@@ -157,6 +157,7 @@ export class PostgresqlBackend implements SessionBackend {
         ttl,
         lease ? toToken(lease) : null,
         lease?.ms ?? null,
+        Date.now(),
       ]),
     );
   }

@@ -1,6 +1,6 @@
 import { checkRecordFormat } from '../record-format.js';
 import type { Lease, SessionRecord, SessionSettings, StoredRecord } from '../session-backend.js';
-import { MAX_INTEGER } from './postgresql.sql.js';
+import { MAX_INTEGER, SAME_TIME } from './postgresql.sql.js';
 
 /** A session as a statement returns it. */
 export interface Row extends Omit<SessionRecord, keyof SessionSettings> {
@@ -9,6 +9,8 @@ export interface Row extends Omit<SessionRecord, keyof SessionSettings> {
   timeout: number | null;
   persistent: boolean | null;
   format: number;
+  /** When it was read; as its other times, by the database's clock. */
+  now: number;
 }
 
 /** Bytes that one of data becomes at most in a JSON string, which is how data that is no JSON is kept. */
@@ -22,18 +24,23 @@ export const mayBeJson = (data: string): boolean => data.startsWith('{') && data
 export const toStored = (rows: Row[]): StoredRecord[] =>
   rows.map(row => ({ key: row.key, record: toRecord(row) }));
 
-/** @throws Error for a record of an unknown format */
+/**
+ * By this process' clock, which all that is done with it goes by.
+ * @throws Error for a record of an unknown format
+ */
 export function toRecord(row: Row): SessionRecord {
   checkRecordFormat(row.key, row.format);
-  const { data, owner, timeout, persistent, createdAt, expiresAt, lastUsedAt } = row;
+  const { data, owner, timeout, persistent, createdAt, expiresAt, lastUsedAt, now } = row;
+  const ahead = now - Date.now();
+  const offset = Math.abs(ahead) > SAME_TIME ? ahead : 0;
   return {
     data: data.startsWith('"') ? JSON.parse(data) : data,
     owner: owner === null ? undefined : fromText(owner),
     timeout: timeout ?? undefined,
     persistent: persistent ?? undefined,
-    createdAt,
-    expiresAt,
-    lastUsedAt,
+    createdAt: createdAt - offset,
+    expiresAt: expiresAt - offset,
+    lastUsedAt: lastUsedAt - offset,
   };
 }
 

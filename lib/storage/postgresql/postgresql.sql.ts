@@ -1,6 +1,9 @@
 import { RECORD_FORMAT } from '../record-format.js';
 
-/** The statements of one sessions table. `$n ms` are milliseconds; all times are the database's. */
+/**
+ * The statements of one sessions table. `$n ms` are milliseconds; all times are the database's, but for those of a
+ * `create`, which say by their own `now` how far away they are.
+ */
 export interface PostgresqlStatements {
   readonly read: string;
   readonly readMany: string;
@@ -51,7 +54,8 @@ const recordUpTo = (maxBytes: number) => `
     THEN data::text ELSE 'too large' END AS data, owner, timeout, persistent, format,
   (extract(epoch FROM created_at) * 1000)::float8 AS "createdAt",
   (extract(epoch FROM expires_at) * 1000)::float8 AS "expiresAt",
-  (extract(epoch FROM last_used_at) * 1000)::float8 AS "lastUsedAt"`;
+  (extract(epoch FROM last_used_at) * 1000)::float8 AS "lastUsedAt",
+  (extract(epoch FROM clock_timestamp()) * 1000)::float8 AS now`;
 /** What a save, a touch and a creation have in common. */
 const USED = `last_used_at = statement_timestamp()`;
 
@@ -59,6 +63,13 @@ const ms = (parameter: string) => `${parameter}::float8 * interval '1 millisecon
 const fromNow = (parameter: string) => `statement_timestamp() + ${ms(parameter)}`;
 /** clock_timestamp: an update may have waited for another one, and a lease runs from when it was got. */
 const leaseFromNow = (parameter: string) => `clock_timestamp() + ${ms(parameter)}`;
+
+/** Milliseconds by which clocks differ before it counts: less is the way to the database, and rounding. */
+export const SAME_TIME = 5_000;
+/** By the database's clock, a time of the process. @param now of the process, too */
+const ownTime = (time: string, now: string) => `to_timestamp(${time}::float8 / 1000) +
+  CASE WHEN abs(extract(epoch FROM clock_timestamp()) * 1000 - ${now}::float8) > ${SAME_TIME}
+    THEN clock_timestamp() - to_timestamp(${now}::float8 / 1000) ELSE interval '0' END`;
 
 /**
  * At its time, and for a lock from before the server's last start, at once: its end may be what a crash lost. (Its
@@ -123,7 +134,7 @@ export function postgresqlStatements(
       WHERE key = $1 AND ${UNEXPIRED} AND ${BOUNDED} RETURNING ${NO_WAIT}`,
     create: `INSERT INTO ${table} AS old
       (key, data, owner, timeout, persistent, created_at, expires_at, last_used_at, format, lock_token, locked_until)
-      VALUES ($1, $2, $3, $4, $5, coalesce(to_timestamp($6::float8 / 1000), statement_timestamp()), ${fromNow('$7')},
+      VALUES ($1, $2, $3, $4, $5, coalesce(${ownTime('$6', '$10')}, statement_timestamp()), ${fromNow('$7')},
         statement_timestamp(), ${RECORD_FORMAT}, $8, ${leaseFromNow('$9')})
       ON CONFLICT (key) DO UPDATE SET
         (data, owner, timeout, persistent, created_at, expires_at, last_used_at, format, lock_token, locked_until) =
