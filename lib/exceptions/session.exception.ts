@@ -13,8 +13,11 @@ export class SessionException extends Error {
 
 /** Wrong options: thrown once, when the module starts, naming every problem and its remedy. */
 export class SessionOptionsException extends SessionException {
-  constructor(readonly problems: readonly string[]) {
-    super(`The session options are wrong:\n${problems.map(problem => `  - ${problem}`).join('\n')}`);
+  constructor(
+    readonly problems: readonly string[],
+    options?: ErrorOptions,
+  ) {
+    super(`The session options are wrong:\n${problems.map(problem => `  - ${problem}`).join('\n')}`, options);
   }
 }
 

@@ -4,7 +4,6 @@ import {
   constants,
   fstatSync,
   futimesSync,
-  mkdirSync,
   openSync,
   readSync,
   statSync,
@@ -17,6 +16,7 @@ import { join } from 'node:path';
 import type { SessionRecord, SessionWrite } from '../session-backend.js';
 import { DamageLog } from '../damage-log.js';
 import { isErrno, unlessMissing, unlessMissingSync } from './file-errors.js';
+import { makeFolders } from './file-start.js';
 import { formatSessionFile, parseSessionFile } from './session-file.js';
 
 export const SESSION_PREFIX = 'session-';
@@ -45,7 +45,7 @@ export class FileRecords {
 
   /** Makes the folder, readable by this user alone. */
   open(): void {
-    mkdirSync(this.scratch, { recursive: true, mode: 0o700 });
+    makeFolders(this.scratch);
     this.device = statSync(this.root).dev;
   }
 

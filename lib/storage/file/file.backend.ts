@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { rename, rm, stat, unlink, writeFile } from 'node:fs/promises';
+import { rename, rm, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type {
@@ -22,6 +22,7 @@ import {
   removalLease,
   sweepLease,
 } from './file-lock.js';
+import { startFolder } from './file-start.js';
 import { FileSweep } from './file-sweep.js';
 import { OwnerIndex } from './owner-index.js';
 import { maxFileSize } from './session-file.js';
@@ -58,12 +59,9 @@ export class FileBackend implements SessionBackend {
     this.sweep = new FileSweep(this.root, this.scratch, this.records);
   }
 
-  /** Makes the folder, readable by this user alone. @throws if it cannot be made or written */
+  /** Makes the folder, readable by this user alone. @throws SessionOptionsException if it cannot be made, or used */
   async open(): Promise<void> {
-    this.records.open();
-    const probe = join(this.scratch, randomToken());
-    await writeFile(probe, '', { mode: 0o600 });
-    await unlink(probe);
+    startFolder(this.root, () => this.records.open(), join(this.scratch, randomToken()));
   }
 
   async read(key: string): Promise<SessionRecord | undefined> {

@@ -39,7 +39,9 @@ export const memcached = storageType({
       return new MemcachedBackend(connection, await connection.itemLimit(), keyPrefix);
     } catch (error) {
       connection.close();
-      throw new SessionException(`memcached cannot be reached: ${describeError(error)}`, { cause: error });
+      const all = username === undefined ? 'servers' : 'servers, username and password';
+      const reason = `memcached cannot be reached: ${describeError(error)}; check ${all} (${servers})`;
+      throw new SessionException(reason, { cause: error });
     }
   },
 });

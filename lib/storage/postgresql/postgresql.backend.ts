@@ -20,7 +20,7 @@ import {
   type Row,
 } from './postgresql.row.js';
 import { postgresqlStatements, type PostgresqlStatements } from './postgresql.sql.js';
-import { checkTable, createTable, quoteTable, type SessionTable } from './postgresql.table.js';
+import { openTable, quoteTable, type SessionTable } from './postgresql.table.js';
 import { StatementBatch } from './statement-batch.js';
 
 /** Blocks (of 8 KiB, as a rule) that a sweep clears in one transaction. */
@@ -107,12 +107,7 @@ export class PostgresqlBackend implements SessionBackend {
    * @throws SessionOptionsException if it is not
    */
   async open(options: { createTable: boolean }): Promise<void> {
-    if (options.createTable) {
-      await createTable(this.connection, this.sessions);
-    } else {
-      const { dataSource } = this.connection;
-      await checkTable((sql, values) => dataSource.query(sql, values), this.sessions);
-    }
+    await openTable(this.connection, this.sessions, options.createTable);
   }
 
   async read(key: string): Promise<SessionRecord | undefined> {

@@ -4,6 +4,7 @@ import { SessionException, SessionOptionsException } from '../../exceptions/sess
 import { describeError } from '../describe-error.js';
 import { importOptional } from '../import-optional.js';
 import { UnsentRequestException } from '../unsent-request.exception.js';
+import { describeUnreachable } from './postgresql.start.js';
 
 /** SQLSTATEs of a server connection that does not know, or knows already, a prepared statement. */
 const STATEMENT_UNKNOWN = '26000';
@@ -93,7 +94,7 @@ export class PostgresqlConnection {
       await inTime(ready, timeoutMs);
     } catch (error) {
       ready.then(() => own.destroy()).catch(noop);
-      throw new SessionException(`PostgreSQL cannot be reached: ${describeError(error)}`, { cause: error });
+      throw describeUnreachable(error, options.url === undefined ? 'connection' : 'url');
     }
     return new PostgresqlConnection(own, true, timeoutMs);
   }

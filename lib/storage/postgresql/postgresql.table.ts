@@ -1,6 +1,8 @@
+import type { DataSource } from 'typeorm';
 import { SessionOptionsException } from '../../exceptions/session.exception.js';
 import type { PostgresqlConnection } from './postgresql.connection.js';
 import { quoteIdentifier } from './postgresql.sql.js';
+import { describeRefusal, PRIVILEGES } from './postgresql.start.js';
 
 export const DEFAULT_TABLE = 'nest_sessions';
 
@@ -63,52 +65,96 @@ const defineColumn = (name: string): string =>
 
 type Query = (sql: string, values?: unknown[]) => Promise<unknown>;
 
+/** What the database says of the table. */
+interface FoundTable {
+  role: string;
+  isThere: boolean;
+  columns: { name: string; type: string }[];
+  /** Of those that the role needs. */
+  missing: string[];
+}
+
+/**
+ * Looks whether the table is the right one, and may be used; makes it before, with its index, if it is missing. Where it
+ * is there, no right to make anything is needed.
+ * @throws SessionOptionsException that says what is wrong, and what to do
+ */
+export async function openTable(
+  { dataSource }: PostgresqlConnection,
+  table: SessionTable,
+  mayCreate: boolean,
+): Promise<void> {
+  const query: Query = (sql, values) => dataSource.query(sql, values);
+  const [{ role }] = (await query('SELECT current_user AS role')) as [{ role: string }];
+  try {
+    let found = await findTable(query, table);
+    if (mayCreate && (!found.isThere || isOlder(found))) {
+      await createTable(dataSource, table);
+      found = await findTable(query, table);
+    }
+    checkTable(found, table);
+  } catch (error) {
+    throw describeRefusal(error, quoteTable(table), table.schema, role);
+  }
+}
+
+async function findTable(query: Query, table: SessionTable): Promise<FoundTable> {
+  const [found] = (await query(
+    `SELECT current_user AS role, id IS NOT NULL AS "isThere",
+      ARRAY(SELECT json_build_object('name', attname, 'type', atttypid::regtype::text) FROM pg_attribute
+        WHERE attrelid = id AND attnum > 0 AND NOT attisdropped) AS columns,
+      ARRAY(SELECT name FROM unnest($2::text[]) AS name WHERE NOT has_table_privilege(id, name)) AS missing
+      FROM (SELECT to_regclass($1)::oid AS id) AS named`,
+    [quoteTable(table), PRIVILEGES],
+  )) as [FoundTable];
+  return found;
+}
+
 /**
  * Makes the table and its index. Of several processes that start at once, one does, and the others wait.
  * One transaction, so that it also works through a proxy that pools transactions.
- * @throws SessionOptionsException if there is a table of that name with other columns
  */
-export async function createTable({ dataSource }: PostgresqlConnection, table: SessionTable): Promise<void> {
-  const [makeTable, makeIndex] = createTableStatements(table) as [string, string];
+async function createTable(dataSource: DataSource, table: SessionTable): Promise<void> {
   await dataSource.transaction(async manager => {
-    const query: Query = (sql, values) => manager.query(sql, values);
-    await query(`SELECT pg_advisory_xact_lock(hashtext('nest-sessions'), hashtext($1))`, [quoteTable(table)]);
-    await query(makeTable);
-    const columns = await columnsOf(query, table);
-    if (ADDED.some(name => !columns.has(name))) {
-      await query(addColumnsStatement(table));
+    await manager.query(`SELECT pg_advisory_xact_lock(hashtext('nest-sessions'), hashtext($1))`, [
+      quoteTable(table),
+    ]);
+    for (const statement of [...createTableStatements(table), addColumnsStatement(table)]) {
+      await manager.query(statement);
     }
-    await checkTable(query, table);
-    await query(makeIndex);
   });
 }
 
-/** @throws SessionOptionsException if the table is missing or has other columns */
-export async function checkTable(query: Query, table: SessionTable): Promise<void> {
-  const found = await columnsOf(query, table);
-  if (found.size === 0) {
-    throw new SessionOptionsException([
-      `the table ${quoteTable(table)} does not exist; run the migration CreateSessionsTable of nest-sessions/postgresql, or remove createTable: false`,
-    ]);
-  }
+const typesOf = (columns: FoundTable['columns']) => new Map(columns.map(({ name, type }) => [name, type]));
+
+/** Whether it lacks what was added since version 0.1, and nothing else. */
+function isOlder({ columns }: Pick<FoundTable, 'columns'>): boolean {
+  const found = typesOf(columns);
   const wrong = Object.keys(COLUMNS).filter(name => found.get(name) !== COLUMNS[name]);
-  if (wrong.length > 0) {
-    const isOlder = wrong.every(name => ADDED.includes(name) && !found.has(name));
-    const faults = wrong.map(name => `${name} is ${found.get(name) ?? 'missing'}, not ${COLUMNS[name]}`);
-    throw new SessionOptionsException([
-      isOlder
-        ? `the table ${quoteTable(table)} is one of an older version; run the migration AddSessionColumns of nest-sessions/postgresql, or remove createTable: false`
-        : `the table ${quoteTable(table)} is not one of sessions (${faults.join('; ')}); set tableName to another`,
-    ]);
-  }
+  return wrong.length > 0 && wrong.every(name => ADDED.includes(name) && !found.has(name));
 }
 
-/** @returns the types by name; none if there is no such table */
-async function columnsOf(query: Query, table: SessionTable): Promise<Map<string, string>> {
-  const columns = (await query(
-    `SELECT attname AS name, atttypid::regtype::text AS type FROM pg_attribute
-      WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped`,
-    [quoteTable(table)],
-  )) as { name: string; type: string }[];
-  return new Map(columns.map(({ name, type }) => [name, type]));
+function checkTable({ role, isThere, columns, missing }: FoundTable, table: SessionTable): void {
+  const name = quoteTable(table);
+  if (!isThere) {
+    throw new SessionOptionsException([
+      `the table ${name} does not exist; run the migration CreateSessionsTable of nest-sessions/postgresql, or remove createTable: false`,
+    ]);
+  }
+  const found = typesOf(columns);
+  const wrong = Object.entries(COLUMNS)
+    .filter(([column, type]) => found.get(column) !== type)
+    .map(([column, type]) => `${column} is ${found.get(column) ?? 'missing'}, not ${type}`);
+  if (wrong.length > 0) {
+    throw new SessionOptionsException([
+      isOlder({ columns })
+        ? `the table ${name} is one of an older version; run the migration AddSessionColumns of nest-sessions/postgresql, or remove createTable: false`
+        : `the table ${name} is not one of sessions (${wrong.join('; ')}); set tableName to another`,
+    ]);
+  }
+  if (missing.length > 0) {
+    throw new SessionOptionsException([
+      `the role ${role} lacks the right to ${missing.join(', ')} in the table ${name}; GRANT ${missing.join(', ')} ON ${name} TO "${role}", or set url, connection or tableName to others`,
+    ]);
+  }
 }
