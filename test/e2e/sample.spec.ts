@@ -108,11 +108,11 @@ describe.concurrent('the sample shop', () => {
     ],
     [
       { STORAGE: 'postgresql', DATABASE_URL: 'postgres://ann:open-sesame@127.0.0.1:1/shop' },
-      'PostgreSQL cannot be reached: connect ECONNREFUSED 127.0.0.1:1',
+      'PostgreSQL cannot be reached: connect ECONNREFUSED 127.0.0.1:1; is a server running at the host and port in url',
     ],
     [
       { STORAGE: 'memcached', MEMCACHED_SERVERS: '127.0.0.1:1' },
-      'memcached cannot be reached: connect ECONNREFUSED 127.0.0.1:1',
+      'memcached cannot be reached: connect ECONNREFUSED 127.0.0.1:1; check servers (127.0.0.1:1)',
     ],
   ])('says in one line what keeps it from opening: %j', async (env, message) => {
     const child = shops.run(env as Record<string, string>);

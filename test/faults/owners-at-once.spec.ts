@@ -9,10 +9,13 @@ import type { PostgresqlBackend } from '../../lib/storage/postgresql/postgresql.
 import { BACKENDS, type TestStorage } from '../contract/backends.js';
 import { newKey, times, writeOf } from '../contract/fixtures.js';
 import { expectLogs } from '../support/expect-logs.js';
+import { sendRaw } from '../support/client.js';
 import { inLong } from '../support/long.js';
+import { startSessionServers, type ServerProgram } from '../support/programs.js';
 import { startPostgresqlServer } from '../support/servers.js';
-import { isTested } from '../support/storage-names.js';
 import { openBackendOf } from '../support/open-backend.js';
+import { isTested, STORAGES } from '../support/storage-names.js';
+import { newStorage } from '../support/storages.js';
 
 const ROUNDS = inLong(1_000, 60);
 
@@ -59,6 +62,47 @@ for (const { name, open } of BACKENDS.filter(backend =>
     }, 180_000);
   });
 }
+
+/** About a second each in files, half of one on PostgreSQL; OWNER_ROUNDS=1000 for a proof of half an hour. */
+const PROCESS_ROUNDS = Number(process.env.OWNER_ROUNDS ?? inLong(150, 5));
+const SESSIONS = 60;
+
+describe.each(STORAGES.filter(name => name === 'file' || name === 'postgresql'))(
+  'log out everywhere, in two processes: %s',
+  storage => {
+    let servers: ServerProgram[];
+    beforeAll(async () => {
+      servers = await startSessionServers(2, await newStorage(storage));
+    });
+    afterAll(() => Promise.all(servers.map(({ program }) => program.kill('SIGTERM'))));
+
+    const ask = async (index: number, path: string): Promise<any> => {
+      const answer = await sendRaw(`${servers[index % 2]!.url}/${path}`);
+      expect(answer.status, answer.body).toBe(200);
+      return answer.json();
+    };
+
+    it(`invariant 12: of ${SESSIONS} sessions that are changed and get new ids in both, none survives and no request is refused, ${PROCESS_ROUNDS} rounds`, async () => {
+      const startedAt = Date.now();
+      let survivors = 0;
+      let refusals = 0;
+      for (let round = 0; round < PROCESS_ROUNDS; round++) {
+        const owner = `owner-${round}`;
+        await Promise.all([0, 1].map(index => ask(index, `busy/${owner}?sessions=${SESSIONS / 2}`)));
+        await sleep(round % 7);
+        expect(await ask(round, `destroy-by-owner/${owner}`)).toEqual({ found: true });
+        const rests = await Promise.all([0, 1].map(index => ask(index, `rest/${owner}`)));
+        refusals += rests.reduce((sum, each) => sum + each.refusals, 0);
+        survivors += (await ask(round + 1, `owned/${owner}`)).owned;
+      }
+      const minutes = (Date.now() - startedAt) / 60_000;
+      console.log(
+        `${storage}: ${PROCESS_ROUNDS} rounds in ${minutes.toFixed(1)} min: ${survivors} survivors, ${refusals} refusals`,
+      );
+      expect({ survivors, refusals }).toEqual({ survivors: 0, refusals: 0 });
+    }, 1_800_000);
+  },
+);
 
 describe.runIf(isTested('postgresql'))('destroyByOwner on PostgreSQL, beside another transaction', () => {
   let server: Awaited<ReturnType<typeof startPostgresqlServer>>;

@@ -1,6 +1,13 @@
 import { Controller, Get, Inject, Param, Query } from '@nestjs/common';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Session, SESSION_BACKEND, SessionLocking, SessionStore, type SessionBackend } from 'nest-sessions';
+import {
+  Session,
+  SESSION_BACKEND,
+  SessionDestroyedException,
+  SessionLocking,
+  SessionStore,
+  type SessionBackend,
+} from 'nest-sessions';
 import { sessionKey } from '../../lib/session/session-id.js';
 import { serve } from './serve.js';
 
@@ -45,6 +52,11 @@ class SessionController {
   ) {
     tellOfBusy(backend);
   }
+
+  private readonly atWork = new Map<
+    string,
+    { state: { isOver: boolean; refusals: number }; work: Promise<unknown> }
+  >();
 
   /** What its turn is given. */
   @Get('seen')
@@ -152,6 +164,53 @@ class SessionController {
   @Get('destroy-by-owner/:owner')
   async destroyByOwner(@Param('owner') owner: string) {
     return { found: (await this.store.destroyByOwner(owner)) > 0 };
+  }
+
+  /** Makes so many sessions of an owner, which requests of this process then work on and give new ids, until `rest`. */
+  @Get('busy/:owner')
+  async busy(@Param('owner') owner: string, @Query('sessions') sessions: string) {
+    const state = { isOver: false, refusals: 0 };
+    const ids = await Promise.all(
+      Array.from({ length: Number(sessions) }, () => this.store.create({ entries: [] }, { owner })),
+    );
+    const work = Promise.all(ids.map((id, index) => this.change(id, index, state)));
+    this.atWork.set(owner, { state, work });
+    return { ids };
+  }
+
+  /** @returns how many of the requests failed, other than by the end of their session */
+  @Get('rest/:owner')
+  async rest(@Param('owner') owner: string) {
+    const { state, work } = this.atWork.get(owner)!;
+    this.atWork.delete(owner);
+    state.isOver = true;
+    await work;
+    return { refusals: state.refusals };
+  }
+
+  private async change(
+    id: string,
+    index: number,
+    state: { isOver: boolean; refusals: number },
+  ): Promise<void> {
+    for (let current: string | undefined = id, turn = index; current !== undefined && !state.isOver; turn++) {
+      await sleep(0);
+      try {
+        current = await this.store.update(current, async session => {
+          append(session, String(turn));
+          if (turn % 3 === 0) {
+            await session.regenerate();
+          }
+          return session.id;
+        });
+      } catch (error) {
+        if (!(error instanceof SessionDestroyedException)) {
+          state.refusals++;
+          console.log(`refused ${String(error)}`);
+        }
+        return;
+      }
+    }
   }
 
   /** Ends its idle time within 10 ms. */

@@ -30,6 +30,9 @@ import { maxFileSize } from './session-file.js';
 /** Locks after which other work of the process gets its turn, as nothing else in a loop of updates waits for the disk. */
 const LOCKS_A_TURN = 20;
 
+/** Sessions of an owner that are removed at a time. */
+const REMOVED_TOGETHER = 100;
+
 /**
  * One file a session, `storagePath/ab/session-<key>`, for the processes of one host. A record is replaced by
  * a rename, so a reader sees the old one or the new one; its expiry is the file's mtime. CherryPy's
@@ -232,15 +235,25 @@ export class FileBackend implements SessionBackend {
       const state = keys.toSorted().join();
       rounds = state === known ? rounds + 1 : 0;
       known = state;
-      for (const key of keys.filter(each => (options.only ?? each) === each)) {
-        if ((await this.read(key))?.owner === owner && (await this.delete(key))) {
-          await this.owners.remove(owner, key);
-          removed++;
-          rounds = 0;
-        }
+      const meant = keys.filter(each => (options.only ?? each) === each);
+      // Together: in a busy process, where each step waits for a turn, sessions get new ids faster than one by one is removed.
+      for (let from = 0; from < meant.length; from += REMOVED_TOGETHER) {
+        const some = meant.slice(from, from + REMOVED_TOGETHER);
+        const done = await Promise.all(some.map(key => this.removeOwned(key, owner)));
+        const count = done.filter(Boolean).length;
+        removed += count;
+        rounds = count > 0 ? 0 : rounds;
       }
     }
     return removed;
+  }
+
+  private async removeOwned(key: string, owner: string): Promise<boolean> {
+    const isRemoved = (await this.read(key))?.owner === owner && (await this.delete(key));
+    if (isRemoved) {
+      await this.owners.remove(owner, key);
+    }
+    return isRemoved;
   }
 
   private lockOf(key: string, lease: Lease): FileLock {
