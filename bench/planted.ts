@@ -20,13 +20,13 @@ const TRIES = 5;
 const HOUR = 3_600_000;
 
 Logger.overrideLogger(false);
-const runtime = new SessionRuntime(resolveSessionOptions({}), new RamBackend(1));
+const runtime = new SessionRuntime(resolveSessionOptions({}), { backend: new RamBackend(1) });
 let reads = 0;
 
 /** Milliseconds. As a request reads it that changes it: each time as for the first time. */
 function read(data: string): { ms: number; isFound: boolean } {
   const startedAt = performance.now();
-  const record = { data, createdAt: Date.now(), expiresAt: Date.now() + HOUR };
+  const record = { data, createdAt: Date.now(), expiresAt: Date.now() + HOUR, lastUsedAt: Date.now() };
   const stored = runtime.parse(`key ${reads++}`, record);
   if (stored) {
     ownCopyOf(stored);

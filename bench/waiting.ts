@@ -6,9 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Lease, SessionBackend, SessionModuleOptions } from 'nest-sessions';
-import { resolveSessionOptions } from '../lib/options/resolve-options.js';
 import { sessionKey } from '../lib/session/session-id.js';
-import { createBackend } from '../lib/storage/create-backend.js';
+import { openBackendOf } from '../test/support/open-backend.js';
 import { seededId } from '../test/support/seed-sessions.js';
 import { startMemcachedServer, startPostgresqlServer } from '../test/support/servers.js';
 import { median } from './median.js';
@@ -144,7 +143,7 @@ const p95 = (values: number[]): number =>
 
 async function run(name: string, table: Table): Promise<void> {
   const storage = await openStorage(name);
-  const backend = await createBackend(resolveSessionOptions(storage.options), undefined as never);
+  const backend = await openBackendOf(storage.options);
   await inParts([...kept, ...own], id => backend.create(sessionKey(id), { data: '{"count":0}', ttl: DAY }));
   const server = fork(
     new URL('waiting-server.js', import.meta.url).pathname,

@@ -24,14 +24,12 @@ import {
 } from './file-lock.js';
 import { startFolder } from './file-start.js';
 import { FileSweep } from './file-sweep.js';
+import { FileOwners } from './file-owners.js';
 import { OwnerIndex } from './owner-index.js';
 import { maxFileSize } from './session-file.js';
 
 /** Locks after which other work of the process gets its turn, as nothing else in a loop of updates waits for the disk. */
 const LOCKS_A_TURN = 20;
-
-/** Sessions of an owner that are removed at a time. */
-const REMOVED_TOGETHER = 100;
 
 /**
  * One file a session, `storagePath/ab/session-<key>`, for the processes of one host. A record is replaced by
@@ -44,7 +42,8 @@ const REMOVED_TOGETHER = 100;
 export class FileBackend implements SessionBackend {
   private readonly root: string;
   private readonly scratch: string;
-  private readonly owners: OwnerIndex;
+  private readonly hints: OwnerIndex;
+  private readonly owners: FileOwners;
   private readonly records: FileRecords;
   private readonly sweep: FileSweep;
   private readonly watch = new LockWatch();
@@ -57,7 +56,8 @@ export class FileBackend implements SessionBackend {
   constructor(storagePath: string, maxSize = Infinity) {
     this.root = resolve(storagePath);
     this.scratch = join(this.root, 'tmp');
-    this.owners = new OwnerIndex(join(this.root, 'owners'));
+    this.hints = new OwnerIndex(join(this.root, 'owners'));
+    this.owners = new FileOwners(this.hints, this);
     this.records = new FileRecords(this.root, this.scratch, maxFileSize(maxSize));
     this.sweep = new FileSweep(this.root, this.scratch, this.records);
   }
@@ -191,7 +191,7 @@ export class FileBackend implements SessionBackend {
 
   async cleanUp(): Promise<number> {
     const removed = await this.sweep.cleanUp(async key => (await this.remove(key, true)) === 'expired');
-    await this.owners.prune(async key => (await unlessMissing(stat(this.records.pathOf(key)))) !== undefined);
+    await this.hints.prune(async key => (await unlessMissing(stat(this.records.pathOf(key)))) !== undefined);
     return removed;
   }
 
@@ -214,46 +214,12 @@ export class FileBackend implements SessionBackend {
     return page;
   }
 
-  async findByOwner(owner: string): Promise<StoredRecord[]> {
-    const found: StoredRecord[] = [];
-    for (const key of await this.owners.keysOf(owner)) {
-      const record = await this.read(key);
-      if (record?.owner === owner) {
-        found.push({ key, record });
-      }
-    }
-    return found.sort((a, b) => a.record.createdAt - b.record.createdAt);
+  findByOwner(owner: string): Promise<StoredRecord[]> {
+    return this.owners.find(owner);
   }
 
-  async deleteByOwner(owner: string, options: OwnerSelection = {}): Promise<number> {
-    let removed = 0;
-    let known = '';
-    // A session that gets a new key is there under one of two at least. It is missed in no two rounds in a row that find
-    // nothing while no hint of a new key comes: hints come before the records.
-    for (let rounds = 0; rounds < 2;) {
-      const keys = (await this.owners.keysOf(owner)).filter(key => key !== options.except);
-      const state = keys.toSorted().join();
-      rounds = state === known ? rounds + 1 : 0;
-      known = state;
-      const meant = keys.filter(each => (options.only ?? each) === each);
-      // Together: in a busy process, where each step waits for a turn, sessions get new ids faster than one by one is removed.
-      for (let from = 0; from < meant.length; from += REMOVED_TOGETHER) {
-        const some = meant.slice(from, from + REMOVED_TOGETHER);
-        const done = await Promise.all(some.map(key => this.removeOwned(key, owner)));
-        const count = done.filter(Boolean).length;
-        removed += count;
-        rounds = count > 0 ? 0 : rounds;
-      }
-    }
-    return removed;
-  }
-
-  private async removeOwned(key: string, owner: string): Promise<boolean> {
-    const isRemoved = (await this.read(key))?.owner === owner && (await this.delete(key));
-    if (isRemoved) {
-      await this.owners.remove(owner, key);
-    }
-    return isRemoved;
+  deleteByOwner(owner: string, options?: OwnerSelection): Promise<number> {
+    return this.owners.delete(owner, options);
   }
 
   private lockOf(key: string, lease: Lease): FileLock {
@@ -267,7 +233,7 @@ export class FileBackend implements SessionBackend {
 
   private async indexOwner(key: string, { owner }: SessionWrite): Promise<void> {
     if (owner !== undefined) {
-      await this.owners.add(owner, key);
+      await this.hints.add(owner, key);
     }
   }
 
