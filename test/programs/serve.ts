@@ -4,9 +4,13 @@ import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { SessionsModule, type SessionModuleOptions } from 'nest-sessions';
 
-/** Listens on a free port, on the adapter that the environment names in ADAPTER. @returns the port */
-export async function serve(controller: Type, options: SessionModuleOptions): Promise<number> {
-  @Module({ imports: [SessionsModule.forRoot(options)], controllers: [controller] })
+/** Listens, on the adapter that the environment names in ADAPTER. @param port 0: a free one @returns the port */
+export async function serve(
+  controllers: Type | Type[],
+  options: SessionModuleOptions,
+  port = 0,
+): Promise<number> {
+  @Module({ imports: [SessionsModule.forRoot(options)], controllers: [controllers].flat() })
   class ServerModule {}
 
   const settings = { logger: ['error', 'warn'] as ('error' | 'warn')[] };
@@ -16,6 +20,6 @@ export async function serve(controller: Type, options: SessionModuleOptions): Pr
       : await NestFactory.create(ServerModule, settings);
   // Not enableShutdownHooks(): that ends the process itself, whatever handles are left.
   process.once('SIGTERM', () => void app.close().then(() => console.log('closed')));
-  await app.listen(0, '127.0.0.1');
+  await app.listen(port, '127.0.0.1');
   return app.getHttpServer().address().port;
 }

@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
-import { join } from 'node:path';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 
-export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+/** The project's folder, also for compiled code elsewhere in it. */
+export const ROOT = `${dirname(createRequire(import.meta.url).resolve('nest-sessions/package.json'))}/`;
 const CACHE = join(ROOT, 'node_modules/.cache/nest-sessions-tests');
 /** Milliseconds after which what nobody has used is removed. */
 const KEEP = 60 * 60_000;
