@@ -57,6 +57,7 @@ export default defineConfig({
       project('browser'),
       project('package'),
       project('models'),
+      project('chaos', 'chaos', { maxWorkers: 1, testTimeout: 300_000, sequence: { groupOrder: 2 } }),
       // After all others, and two at a time: what they measure is to be the servers', not the machine's.
       project('faults', 'faults', { maxWorkers: 2, sequence: { groupOrder: 1 } }),
     ],

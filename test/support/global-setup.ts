@@ -21,6 +21,7 @@ const NEEDS: Record<string, Need[]> = {
   e2e: ['storages', 'own servers', ...(isLong ? ['pgbouncer' as const] : [])],
   faults: ['storages', 'own servers'],
   models: ['spin', 'cc'],
+  chaos: ['own servers'],
   ecosystem: ['storages', 'redis'],
   browser: ['storages', 'chromium'],
   docs: ['every storage'],
