@@ -1,11 +1,8 @@
-import { mkdtempSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { buildPrograms } from '../support/build-programs.js';
 import type { StorageName } from '../support/storage-names.js';
 import { PROFILES, type ProfileName } from './calls.js';
-import { runChaos } from './run.js';
+import { keepHistories, runChaos } from './run.js';
 
 const USAGE = `npm run chaos -- [options]
   --storage ram|file|postgresql|memcached   default: file
@@ -17,7 +14,7 @@ const USAGE = `npm run chaos -- [options]
 
 const STORAGES = ['ram', 'file', 'postgresql', 'memcached'];
 
-/** Characters of a story that are printed for each broken promise; the file has them all. */
+/** Stories that are printed; the file has them all. */
 const MAX_STORIES = 5;
 
 const { values } = parseArgs({
@@ -61,13 +58,12 @@ const options = {
   clients,
   folder,
 };
-const { stories, histories, calls, troubles, sessions } = await runChaos(options, await buildPrograms());
+const result = await runChaos(options, await buildPrograms());
+const { stories, calls, troubles, sessions } = result;
 console.log(`${sessions} sessions; answers ${JSON.stringify(calls)}; troubles ${JSON.stringify(troubles)}`);
 if (stories.length > 0) {
-  const file = join(mkdtempSync(join(tmpdir(), 'nest-sessions-chaos-')), `${storage}-${seed}.json`);
-  writeFileSync(file, JSON.stringify({ options, stories, histories }, undefined, 2));
   stories.slice(0, MAX_STORIES).forEach(story => console.log(`\n${story}`));
-  console.log(`\n${stories.length} broken; their histories are in ${file}`);
+  console.log(`\n${stories.length} broken; their histories are in ${keepHistories(options, result)}`);
 } else {
   console.log('nothing broken');
 }

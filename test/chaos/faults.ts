@@ -102,6 +102,10 @@ export class Troublemaker {
     try {
       const index = target === server ? server.index : undefined;
       await world.trouble(name, index, () => this.make(name, server, ms, share));
+    } catch (error) {
+      if (!server.crash) {
+        throw error; // or it is told in the end
+      }
     } finally {
       busy.delete(target);
     }

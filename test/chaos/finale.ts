@@ -89,7 +89,7 @@ export class Finale {
   }
 
   async flat(isLongEnough: boolean): Promise<void> {
-    for (const server of this.world.servers) {
+    for (const server of this.world.servers.filter(({ crash }) => !crash)) {
       const state = await this.settledState(server);
       if (state.locks > 0) {
         this.failures.push(`server ${server.index} has ${state.locks} locks in hand, though all is done`);

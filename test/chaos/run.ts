@@ -1,3 +1,6 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { StorageName } from '../support/storage-names.js';
 import { PROFILES, type Profile, type ProfileName } from './calls.js';
@@ -51,6 +54,14 @@ export async function runChaos(options: ChaosOptions, programs: string): Promise
   } finally {
     await world.close();
   }
+}
+
+/** Writes what was broken to a file of its own. @returns its path */
+export function keepHistories(options: ChaosOptions, { stories, histories }: ChaosResult): string {
+  const folder = mkdtempSync(join(tmpdir(), 'nest-sessions-chaos-'));
+  const file = join(folder, `${options.storage}-${options.seed}.json`);
+  writeFileSync(file, JSON.stringify({ options, stories, histories }, undefined, 2));
+  return file;
 }
 
 class ChaosRun {
