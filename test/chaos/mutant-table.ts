@@ -198,7 +198,7 @@ export const MUTANTS: Mutant[] = [
   mutant(
     'fault 2: files are remembered, and a touch gives them new marks',
     'file',
-    'stalls',
+    'mixed',
     1,
     rememberFiles('true'),
   ),

@@ -47,8 +47,8 @@ export interface ChaosResult {
  * @param programs the folder of the compiled programs
  */
 export async function runChaos(options: ChaosOptions, programs: string): Promise<ChaosResult> {
-  const { storage, seed, folder } = options;
-  const world = await World.start(storage, programs, seed, folder);
+  const { storage, seed, folder, profile = 'mixed' } = options;
+  const world = await World.start(storage, programs, seed, PROFILES[profile].pause === undefined, folder);
   try {
     return await new ChaosRun(options, world).run();
   } finally {

@@ -10,7 +10,10 @@ import { ServerProcess } from './server-process.js';
 const ADAPTERS = ['express', 'fastify'];
 /** Short, so that what lapses does so often. */
 const OPTIONS = { leaseTime: 2, lockTimeout: 8, timeout: 600, cleanFreq: 0.05 };
+/** Seconds. */
 const STORAGE_TIMEOUT = 1;
+/** Where nothing stands still, a busy machine must not look like trouble. */
+const CALM_TIMEOUT = 10;
 
 /** The processes of a run, what is between them, and what was done to them. */
 export class World {
@@ -27,21 +30,24 @@ export class World {
     readonly storage: StorageName,
     private readonly programs: string,
     private readonly seed: number,
+    private readonly isCalm: boolean,
   ) {}
 
   /**
    * Starts the storage, and the servers on it.
    * @param programs the folder of the compiled programs
    * @param seed which of the adapters comes first
+   * @param isCalm no trouble is to come
    * @param parent where to make the folder of the file storage. Default: that of temporary files
    */
   static async start(
     storage: StorageName,
     programs: string,
     seed: number,
+    isCalm: boolean,
     parent = tmpdir(),
   ): Promise<World> {
-    const world = new World(storage, programs, seed);
+    const world = new World(storage, programs, seed, isCalm);
     process.once('exit', world.closeAtExit);
     try {
       await world.open(parent);
@@ -112,7 +118,7 @@ export class World {
 
   private storageOptions(port: number | undefined): object {
     const { storage: storageType } = this;
-    const timed = { storageType, storageTimeout: STORAGE_TIMEOUT };
+    const timed = { storageType, storageTimeout: this.isCalm ? CALM_TIMEOUT : STORAGE_TIMEOUT };
     switch (storageType) {
       case 'ram':
         return { storageType };

@@ -59,8 +59,10 @@ export class ChaosController {
   }
 
   @Call('read')
-  read(@Session({ readOnly: true }) session: Session) {
-    return answer(session);
+  async read(@Session({ readOnly: true }) session: Session, @Body() { workMs }: ChaosOrder) {
+    const found = answer(session);
+    await sleep(workMs);
+    return found;
   }
 
   /** Takes the lock and changes nothing. */
@@ -151,8 +153,9 @@ export class ChaosController {
 
   @SessionLocking('explicit')
   @Call('touch')
-  async touch(@Session() session: Session) {
+  async touch(@Session() session: Session, @Body() { workMs }: ChaosOrder) {
     const found = answer(session);
+    await sleep(workMs);
     await session.touch();
     return found;
   }
