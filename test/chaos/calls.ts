@@ -98,10 +98,11 @@ export const PROFILES = {
   /** Sessions change their ids while others log out everywhere. */
   owners: {
     ...MIXED,
-    calls: { ...ORDINARY, regenerate: 60, 'destroy-by-owner': 5, 'old-id': 1 },
+    calls: { regenerate: 60, set: 4, merge: 2, read: 4, 'log-in': 2, 'destroy-by-owner': 4, 'old-id': 2 },
     owned: 1,
-    owners: 3,
-    sessions: 16,
+    owners: 2,
+    sessions: 24,
+    slow: 0,
     pause: undefined,
   },
   /** Many at a time in few sessions, which end soon. */
