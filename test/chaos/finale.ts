@@ -12,7 +12,8 @@ const UNLOCKED = 1000;
 /** Milliseconds for what goes on behind the answers. */
 const SETTLED_WITHIN = 5000;
 const MAX_GROWTH = 12_000_000;
-const MAX_MORE_HANDLES = 8;
+/** Connections of clients and of a pool come as they are needed; what leaks by the request is more. */
+const MAX_MORE_HANDLES = 50;
 
 /** What a process had in hand at some moment. */
 interface State {
