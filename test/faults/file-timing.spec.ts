@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process';
-import { closeSync, openSync, readFileSync, statSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, renameSync, statSync } from 'node:fs';
 import { mkdtemp, readdir, rename, rm, utimes } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { resolveSessionOptions } from '../../lib/options/resolve-options.js';
@@ -115,6 +115,33 @@ describe('invariant 2: a lock is moved by nobody but its holder and a thief', ()
       expect((await backend.read(key))!.data).toBe('new');
     },
   );
+
+  it('a removal by the holder that another removal robs half-way ends when the session is gone, not before', async () => {
+    const key = newKey();
+    await backend.create(key, writeOf('data'));
+    const lease = newLease();
+    await backend.lock(key, lease);
+    const robber = new FileLock(
+      `${pathOf(key)}.lock`,
+      join(folder, 'tmp', 'robber'),
+      { token: 'removal-robber', ms: 10_000 },
+      new LockWatch(),
+    );
+    const { toRemoval } = FileLock.prototype;
+    FileLock.prototype.toRemoval = function () {
+      FileLock.prototype.toRemoval = toRemoval;
+      const removal = toRemoval.call(this);
+      renameSync(dirname(removal!.inside('file')), dirname(robber.inside('file')));
+      return removal;
+    };
+    const ended = backend
+      .delete(key, lease)
+      .then(async removed => ({ removed, left: await other.read(key) }));
+    await sleep(50);
+    await rename(pathOf(key), robber.inside('removed'));
+    robber.remove();
+    expect(await ended).toEqual({ removed: false, left: undefined });
+  });
 
   it('a lock stays with its session: what was in it is in no other, however often it changes hands', async () => {
     const keys = times(6, newKey);

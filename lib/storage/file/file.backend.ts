@@ -304,6 +304,7 @@ export class FileBackend implements SessionBackend {
       return true;
     } catch (error) {
       if (isErrno(error, 'ENOENT')) {
+        await lock.waitForRemoval(); // another removal took the lock over, and may not be done yet
         return false;
       }
       throw error;
