@@ -100,7 +100,7 @@ export const PROFILES = {
     ...MIXED,
     calls: { regenerate: 60, set: 4, merge: 2, read: 4, 'log-in': 2, 'destroy-by-owner': 4, 'old-id': 2 },
     owned: 1,
-    owners: 2,
+    owners: 6,
     sessions: 24,
     slow: 0,
     pause: undefined,
