@@ -26,7 +26,8 @@ for (const mutant of chosen) {
     mutate(folder, mutant);
     const { stories } = await runChaos({ storage, seed, seconds, profile }, join(folder, 'test/programs'));
     const took = `${Math.round((performance.now() - startedAt) / 1000)} s`;
-    const how = stories[0]?.split('\n')[0] ?? 'ESCAPED';
+    const broken = new Set(stories.map(story => /^BROKEN: (.*?):/.exec(story)?.[1] ?? story));
+    const how = [...broken].join('; ') || 'ESCAPED';
     console.log(`| ${storage} | ${name} | ${profile}, seed ${seed} | ${took} | ${how} |`);
     if (values.tell) {
       console.log(stories.join('\n\n'));
