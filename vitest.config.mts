@@ -24,7 +24,12 @@ function project(
   return {
     // Nest reads constructor types from decorator metadata.
     oxc: { decorator: { legacy: true, emitDecoratorMetadata: true } },
-    resolve: { alias: { 'nest-sessions': fileURLToPath(new URL('./lib/index.ts', import.meta.url)) } },
+    resolve: {
+      alias: {
+        'nest-sessions/testing': fileURLToPath(new URL('./lib/testing.ts', import.meta.url)),
+        'nest-sessions': fileURLToPath(new URL('./lib/index.ts', import.meta.url)),
+      },
+    },
     test: {
       name,
       include: [`test/${folder}/**/*.spec.ts`],

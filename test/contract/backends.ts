@@ -4,23 +4,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MemoryStore } from 'express-session';
 import { expressStore, type SessionBackend } from 'nest-sessions';
+import type { TestStorage } from '../../lib/testing.js';
 import { FileBackend } from '../../lib/storage/file/file.backend.js';
 import { memcachedServers, postgresqlUrl } from '../support/shared-servers.js';
 import { isTested } from '../support/storage-names.js';
 import { RamBackend } from '../../lib/storage/ram/ram.backend.js';
 import { openBackendOf } from '../support/open-backend.js';
 
-export interface TestStorage {
-  /** Two clients of one storage, as two processes have. Where only one is possible, it is there twice. */
-  clients: [SessionBackend, SessionBackend];
-  /** Closes the clients and removes what was stored. */
-  close(): Promise<void>;
-}
-
 export interface BackendUnderTest {
   name: string;
-  /** The storage removes by itself what has expired: a sweep finds nothing. */
-  sweepsItself?: true;
   /** Opens a storage with nothing in it. */
   open(): Promise<TestStorage>;
 }
@@ -62,25 +54,22 @@ const ALL_BACKENDS: BackendUnderTest[] = [
   },
   {
     name: 'memcached',
-    sweepsItself: true,
     async open() {
       const keyPrefix = `${randomBytes(6).toString('hex')}:`;
       const servers = memcachedServers();
       const openClient = () => openBackendOf({ storageType: 'memcached', servers, keyPrefix });
-      return closing([await openClient(), await openClient()]);
+      return { ...closing([await openClient(), await openClient()]), sweepsItself: true };
     },
   },
   {
     name: 'express-session’s MemoryStore',
-    sweepsItself: true,
     async open() {
       const backend = expressStore(new MemoryStore());
-      return { clients: [backend, backend], close: () => backend.close() };
+      return { clients: [backend, backend], sweepsItself: true, close: () => backend.close() };
     },
   },
   {
     name: 'an express-session store that knows neither touch nor time',
-    sweepsItself: true,
     async open() {
       const sessions = new Map<string, string>();
       const backend = expressStore({
@@ -94,10 +83,12 @@ const ALL_BACKENDS: BackendUnderTest[] = [
           callback();
         },
       });
-      return { clients: [backend, backend], close: () => backend.close() };
+      return { clients: [backend, backend], sweepsItself: true, close: () => backend.close() };
     },
   },
 ];
+
+export type { TestStorage };
 
 export const BACKENDS = ALL_BACKENDS.filter(({ name }) => isTested(name));
 

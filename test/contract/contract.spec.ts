@@ -1,14 +1,7 @@
+import { describe, it } from 'vitest';
+import { describeSessionBackend } from '../../lib/testing.js';
 import { BACKENDS } from './backends.js';
-import { describeConcurrency } from './concurrency.js';
-import { describeContract } from './contract.js';
-import { describeLocks } from './locks.js';
-import { describeOwners } from './owners.js';
-import { describeRecords } from './records.js';
 
-for (const backend of BACKENDS) {
-  describeContract(backend);
-  describeLocks(backend);
-  describeOwners(backend);
-  describeRecords(backend);
-  describeConcurrency(backend);
+for (const { name, open } of BACKENDS) {
+  describeSessionBackend(name, open, { describe, it });
 }

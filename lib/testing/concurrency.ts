@@ -1,19 +1,9 @@
 import { setImmediate } from 'node:timers/promises';
-import { describe, expect, it } from 'vitest';
-import type { SessionBackend } from 'nest-sessions';
-import { inLong } from '../support/long.js';
-import type { BackendUnderTest } from './backends.js';
-import {
-  expire,
-  lockAndLapse,
-  newKey,
-  newLease,
-  times,
-  until,
-  useStorage,
-  withOwners,
-  writeOf,
-} from './fixtures.js';
+import assert from 'node:assert/strict';
+import type { SessionBackend } from '../storage/session-backend.js';
+import { atLeast, includes, same } from './assertions.js';
+import { expire, lockAndLapse, newKey, newLease, times, until, writeOf } from './fixtures.js';
+import type { Subject, Suite } from './suite.js';
 
 /** Lets other work go on for a few turns of the event loop: shifts what starts at the same time. */
 async function stagger(most: number): Promise<void> {
@@ -22,51 +12,57 @@ async function stagger(most: number): Promise<void> {
   }
 }
 
+const either = ({ one, two }: Pick<Subject, 'one' | 'two'>, index: number): SessionBackend =>
+  index % 2 === 0 ? one : two;
+
 /** "Every method is atomic on its key": calls at the same time, from two clients, end as if one after another. */
-export function describeConcurrency({ name, open }: BackendUnderTest): void {
+export function describeConcurrency({ name, describe, it, needing }: Suite): void {
+  const itByOwner = needing('findByOwner', 'deleteByOwner');
+
   describe(`invariant 7, atomic against other clients: ${name}`, () => {
-    let one: SessionBackend;
-    let two: SessionBackend;
-    let key: string;
-    useStorage(open, clients => {
-      [one, two] = clients;
-      key = newKey();
-    });
-
-    const [lateSaves, deletions] = inLong([100, 200], [40, 80]) as [number, number];
-    const either = (index: number) => (index % 2 === 0 ? one : two);
-
-    it('of 50 lock() at once, one gets the free lock, in each of 25 rounds', async () => {
+    it('of 50 lock() at once, one gets the free lock, in each of 25 rounds', async ({ one, two, key }) => {
       await one.create(key, writeOf('1'));
       for (let round = 0; round < 25; round++) {
         const leases = times(50, () => newLease());
-        const results = await Promise.all(leases.map((lease, index) => either(index).lock(key, lease)));
+        const results = await Promise.all(
+          leases.map((lease, index) => either({ one, two }, index).lock(key, lease)),
+        );
         const winners = leases.filter((_, index) => results[index] !== 'busy');
-        expect(winners).toHaveLength(1);
-        expect(results.filter(result => result === undefined)).toHaveLength(0);
-        await either(round).unlock(key, winners[0]!);
+        assert.equal(winners.length, 1);
+        assert.equal(results.filter(result => result === undefined).length, 0);
+        await either({ one, two }, round).unlock(key, winners[0]!);
       }
     });
 
-    it('invariant 9: of 30 lock() at once, one takes over a lapsed lock, in each of 25 rounds', async () => {
+    it('invariant 9: of 30 lock() at once, one takes over a lapsed lock, in each of 25 rounds', async ({
+      one,
+      two,
+      key,
+    }) => {
       await one.create(key, writeOf('1'));
       for (let round = 0; round < 25; round++) {
         const stalled = await lockAndLapse(one, key);
         const leases = times(30, () => newLease());
-        const results = await Promise.all(leases.map((lease, index) => either(index).lock(key, lease)));
+        const results = await Promise.all(
+          leases.map((lease, index) => either({ one, two }, index).lock(key, lease)),
+        );
         const winners = leases.filter((_, index) => results[index] !== 'busy');
-        expect(winners).toHaveLength(1);
-        expect(await one.renew(key, stalled)).toBe(false);
-        expect(await two.renew(key, winners[0]!)).toBe(true);
+        assert.equal(winners.length, 1);
+        assert.equal(await one.renew(key, stalled), false);
+        assert.equal(await two.renew(key, winners[0]!), true);
         await two.unlock(key, winners[0]!);
       }
     });
 
-    it('invariant 1, no lost update: 20 lockers, read, add one and save: 100 of 100', async () => {
+    it('invariant 1, no lost update: 20 lockers, read, add one and save: 100 of 100', async ({
+      one,
+      two,
+      key,
+    }) => {
       await one.create(key, writeOf('0'));
       await Promise.all(
         times(20, async index => {
-          const backend = either(index);
+          const backend = either({ one, two }, index);
           for (let turn = 0; turn < 5; turn++) {
             const lease = newLease();
             const record = await until(async () => {
@@ -77,17 +73,21 @@ export function describeConcurrency({ name, open }: BackendUnderTest): void {
             const saved = await backend.save(key, writeOf(String(Number(record!.data) + 1)), lease, {
               unlock: true,
             });
-            expect(saved).toBe(true);
+            assert.equal(saved, true);
           }
         }),
       );
-      expect((await two.read(key))?.data).toBe('100');
+      assert.equal((await two.read(key))?.data, '100');
     });
 
-    it(`invariant 9: a late save and a take-over at once: never both of one state, ${lateSaves} rounds`, async () => {
+    it('invariant 9: a late save and a take-over at once: never both of one state, 100 rounds', async ({
+      one,
+      two,
+      key,
+    }) => {
       await one.create(key, writeOf('0'));
       let saves = 0;
-      for (let round = 0; round < lateSaves; round++) {
+      for (let round = 0; round < 100; round++) {
         const value = Number((await one.read(key))!.data);
         const stalled = await lockAndLapse(one, key);
         const lease = newLease();
@@ -101,18 +101,22 @@ export function describeConcurrency({ name, open }: BackendUnderTest): void {
         if (record && record !== 'busy') {
           // Whoever was late is out; a save that succeeded is one that this lock has seen.
           const next = writeOf(String(Number(record.data) + 1));
-          expect(await two.save(key, next, lease, { unlock: true })).toBe(true);
+          assert.equal(await two.save(key, next, lease, { unlock: true }), true);
           saves++;
         } else {
-          expect(late).toBe(true); // it came first, which restarted its lease
+          assert.equal(late, true); // it came first, which restarted its lease
           await one.unlock(key, stalled);
         }
-        expect(Number((await two.read(key))!.data)).toBe(saves);
+        assert.equal(Number((await two.read(key))!.data), saves);
       }
     });
 
-    it(`invariant 2, no resurrection: delete and save at once leave no record, ${deletions} rounds`, async () => {
-      for (let round = 0; round < deletions; round++) {
+    it('invariant 2, no resurrection: delete and save at once leave no record, 200 rounds', async ({
+      one,
+      two,
+      key,
+    }) => {
+      for (let round = 0; round < 200; round++) {
         key = newKey();
         const lease = newLease();
         await one.create(key, writeOf('1', { owner: 'ann' }), lease);
@@ -122,16 +126,20 @@ export function describeConcurrency({ name, open }: BackendUnderTest): void {
             one.save(key, writeOf('2', { owner: 'ann' }), lease, { unlock: round % 2 === 0 }),
           ),
         ]);
-        expect(deleted).toBe(true);
-        expect(await one.save(key, writeOf('3'), lease, { unlock: true })).toBe(false);
-        expect(await one.read(key)).toBeUndefined();
-        expect(await two.lock(key, newLease())).toBeUndefined();
+        assert.equal(deleted, true);
+        assert.equal(await one.save(key, writeOf('3'), lease, { unlock: true }), false);
+        assert.equal(await one.read(key), undefined);
+        assert.equal(await two.lock(key, newLease()), undefined);
       }
-      expect((await one.count?.()) ?? 0).toBe(0);
-      expect((await one.findByOwner?.('ann')) ?? []).toEqual([]);
+      assert.equal((await one.count?.()) ?? 0, 0);
+      same((await one.findByOwner?.('ann')) ?? [], []);
     });
 
-    it('invariant 2, no resurrection: nor do touch, renew and unlock beside a delete, 50 rounds', async () => {
+    it('invariant 2, no resurrection: nor do touch, renew and unlock beside a delete, 50 rounds', async ({
+      one,
+      two,
+      key,
+    }) => {
       for (let round = 0; round < 50; round++) {
         key = newKey();
         const lease = newLease();
@@ -142,22 +150,26 @@ export function describeConcurrency({ name, open }: BackendUnderTest): void {
           stagger(4).then(() => one.renew(key, lease)),
           stagger(4).then(() => one.unlock(key, lease, 1_000_000)),
         ]);
-        expect(await one.read(key)).toBeUndefined();
-        expect(await two.touch(key, 1_000_000)).toBe(false);
-        expect(await two.create(key, writeOf('new'), newLease())).toBe(true);
+        assert.equal(await one.read(key), undefined);
+        assert.equal(await two.touch(key, 1_000_000), false);
+        assert.equal(await two.create(key, writeOf('new'), newLease()), true);
       }
     });
 
-    it('of 10 delete() at once, one removed the record, in each of 25 rounds', async () => {
+    it('of 10 delete() at once, one removed the record, in each of 25 rounds', async ({ one, two, key }) => {
       for (let round = 0; round < 25; round++) {
         await one.create(key, writeOf('1'));
-        const results = await Promise.all(times(10, index => either(index).delete(key)));
-        expect(results.filter(Boolean)).toHaveLength(1);
+        const results = await Promise.all(times(10, index => either({ one, two }, index).delete(key)));
+        assert.equal(results.filter(Boolean).length, 1);
       }
     });
 
     for (const over of ['nothing', 'an expired record']) {
-      it(`of 10 create() at once over ${over}, one succeeds, in each of 25 rounds`, async () => {
+      it(`of 10 create() at once over ${over}, one succeeds, in each of 25 rounds`, async ({
+        one,
+        two,
+        key,
+      }) => {
         for (let round = 0; round < 25; round++) {
           key = newKey();
           if (over !== 'nothing') {
@@ -166,24 +178,30 @@ export function describeConcurrency({ name, open }: BackendUnderTest): void {
           }
           const leases = times(10, index => (index % 3 === 0 ? undefined : newLease()));
           const results = await Promise.all(
-            leases.map((lease, index) => either(index).create(key, writeOf(String(index)), lease)),
+            leases.map((lease, index) =>
+              either({ one, two }, index).create(key, writeOf(String(index)), lease),
+            ),
           );
-          expect(results.filter(Boolean)).toHaveLength(1);
+          assert.equal(results.filter(Boolean).length, 1);
           const winner = results.indexOf(true);
           const lease = leases[winner];
-          expect((await one.read(key))?.data).toBe(String(winner));
+          assert.equal((await one.read(key))?.data, String(winner));
           const locked = await two.lock(key, newLease());
           if (lease) {
-            expect(locked).toBe('busy');
-            expect(await one.save(key, writeOf('mine'), lease, { unlock: true })).toBe(true);
+            assert.equal(locked, 'busy');
+            assert.equal(await one.save(key, writeOf('mine'), lease, { unlock: true }), true);
           } else {
-            expect(locked).toMatchObject({ data: String(winner) });
+            includes(locked, { data: String(winner) });
           }
         }
       });
     }
 
-    it('a reader beside 150 saves always finds one of the saved states, never going back', async () => {
+    it('a reader beside 150 saves always finds one of the saved states, never going back', async ({
+      one,
+      two,
+      key,
+    }) => {
       const lease = newLease();
       const text = (version: number) => `${version}:${'x'.repeat(20_000 + version)}`;
       await one.create(key, writeOf(text(0)), lease);
@@ -193,21 +211,20 @@ export function describeConcurrency({ name, open }: BackendUnderTest): void {
         while (!saves.over) {
           const data = (await two.read(key))!.data;
           const version = Number(data.slice(0, data.indexOf(':')));
-          expect(data === text(version)).toBe(true);
-          expect(version).toBeGreaterThanOrEqual(seen);
+          assert.ok(data === text(version));
+          atLeast(version, seen);
           seen = version;
           await setImmediate();
         }
       })();
       for (let version = 1; version <= 150; version++) {
-        expect(await one.save(key, writeOf(text(version)), lease, { unlock: false })).toBe(true);
+        assert.equal(await one.save(key, writeOf(text(version)), lease, { unlock: false }), true);
       }
       saves.over = true;
       await reading;
     });
 
-    it('a sweep beside creates, saves and touches takes nothing that lives', async context => {
-      const backend = withOwners(two, context);
+    itByOwner('a sweep beside creates, saves and touches takes nothing that lives', async ({ one, two }) => {
       const creates = { over: false };
       const sweeping = (async () => {
         while (!creates.over) {
@@ -215,28 +232,29 @@ export function describeConcurrency({ name, open }: BackendUnderTest): void {
           await setImmediate();
         }
       })();
-      const keys = await Promise.all(
+      const creating = Promise.all(
         times(150, async index => {
           await stagger(40);
           const each = newKey();
           const lease = newLease();
-          expect(await one.create(each, writeOf('1', { owner: 'ann' }), lease)).toBe(true);
+          assert.equal(await one.create(each, writeOf('1', { owner: 'ann' }), lease), true);
           await one.touch(each, 500_000);
           const saved = await one.save(each, writeOf(String(index), { owner: 'ann' }), lease, {
             unlock: true,
           });
-          expect(saved).toBe(true);
+          assert.equal(saved, true);
           return each;
         }),
       );
-      creates.over = true;
+      const keys = await creating.finally(() => {
+        creates.over = true;
+      });
       await sweeping;
-      const found = await backend.findByOwner('ann');
-      expect(found.map(record => record.key).sort()).toEqual(keys.sort());
+      const found = await two.findByOwner('ann');
+      same(found.map(record => record.key).sort(), keys.sort());
     });
 
-    it('a sweep beside a create loses no record to its owner', async context => {
-      const backend = withOwners(two, context);
+    itByOwner('a sweep beside a create loses no record to its owner', async ({ one, two, key }) => {
       for (let round = 0; round < 50; round++) {
         key = newKey();
         const owner = `owner ${round}`;
@@ -245,7 +263,7 @@ export function describeConcurrency({ name, open }: BackendUnderTest): void {
           stagger(3).then(() => two.cleanUp()),
           stagger(6).then(() => two.cleanUp()),
         ]);
-        expect(await backend.findByOwner(owner)).toHaveLength(1);
+        assert.equal((await two.findByOwner(owner)).length, 1);
         await one.delete(key);
       }
     });
