@@ -20,7 +20,7 @@ export type {
 export type { ExpressMigrationOptions } from './options/migration-options.js';
 export type { Given, Option, RequiredOption } from './options/option.js';
 export type { SessionModuleOptions, SessionOptionsFactory } from './sessions.options.js';
-export type { StorageOptions } from './storage/storages.js';
+export type { StorageOptions } from './storage/storage-options.js';
 export { SESSION_BACKEND, SessionsModule } from './sessions.module.js';
 export type { OwnedSession, SessionPage, SessionSnapshot } from './session/session-snapshot.js';
 export { SessionStore } from './session/session-store.js';

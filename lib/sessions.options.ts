@@ -6,7 +6,7 @@ import {
   type ResolvedSessionOptions,
   type SessionOptions,
 } from './options/session-options.js';
-import { checkStorageOptions, STORAGE_OPTION_NAMES, type StorageOptions } from './storage/storages.js';
+import { checkStorageOptions, STORAGE_OPTION_NAMES, type StorageOptions } from './storage/storage-options.js';
 
 /** The options of `SessionsModule.forRoot()`: those of all sessions, and those of the storage that is chosen. */
 export type SessionModuleOptions = SessionOptions & StorageOptions;

@@ -6,7 +6,7 @@ import { resolveEach } from '../options/option.js';
 import type { SessionOptions } from '../options/session-options.js';
 import { DEFAULT_MAX_SIZE, readableSize } from '../options/size-limit.js';
 import type { SessionBackend } from './session-backend.js';
-import { ownOptions, storageNamed, type StorageOptions } from './storages.js';
+import { ownOptions, storageNamed, type StorageOptions } from './storage-options.js';
 
 const METHODS = [
   'read',

@@ -217,11 +217,15 @@ export function describeConcurrency({ name, describe, it, needing }: Suite): voi
           await setImmediate();
         }
       })();
-      for (let version = 1; version <= 150; version++) {
-        assert.equal(await one.save(key, writeOf(text(version)), lease, { unlock: false }), true);
-      }
-      saves.over = true;
-      await reading;
+      const saving = async () => {
+        for (let version = 1; version <= 150; version++) {
+          assert.equal(await one.save(key, writeOf(text(version)), lease, { unlock: false }), true);
+        }
+      };
+      const ending = saving().finally(() => {
+        saves.over = true;
+      });
+      await Promise.all([reading, ending]);
     });
 
     itByOwner('a sweep beside creates, saves and touches takes nothing that lives', async ({ one, two }) => {
@@ -246,10 +250,10 @@ export function describeConcurrency({ name, describe, it, needing }: Suite): voi
           return each;
         }),
       );
-      const keys = await creating.finally(() => {
+      const ending = creating.finally(() => {
         creates.over = true;
       });
-      await sweeping;
+      const [keys] = await Promise.all([ending, sweeping]);
       const found = await two.findByOwner('ann');
       same(found.map(record => record.key).sort(), keys.sort());
     });

@@ -23,7 +23,7 @@ const SOURCES = [
 export async function buildProjectCopy(): Promise<string> {
   const built = await buildOnce('project', SOURCES, async folder => {
     // Elsewhere: TypeScript compiles nothing under node_modules, where the folder is.
-    const project = await copyOf(ROOT, SOURCES, source => basename(source) !== 'dist');
+    const project = await copyProject();
     const nest = join('node_modules', '@nestjs', 'cli', 'bin', 'nest.js');
     for (const name of ['nest-sessions', 'sample']) {
       await promisify(execFile)(process.execPath, [nest, 'build', name], { cwd: project });
@@ -34,6 +34,10 @@ export async function buildProjectCopy(): Promise<string> {
   });
   return copyOf(built, await readdir(built));
 }
+
+/** @returns the folder of a copy of the project that has not been built, which the caller removes */
+export const copyProject = (): Promise<string> =>
+  copyOf(ROOT, SOURCES, source => basename(source) !== 'dist');
 
 async function copyOf(root: string, names: string[], filter?: (source: string) => boolean): Promise<string> {
   const project = await mkdtemp(join(tmpdir(), 'nest-sessions-copy-'));

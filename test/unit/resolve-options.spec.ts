@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { jsonPlusSerializer, jsonSerializer, SessionOptionsException } from 'nest-sessions';
 import { resolveEach, type OptionTable } from '../../lib/options/option.js';
 import { resolveSessionOptions } from '../../lib/options/resolve-options.js';
-import { storages, type StorageName } from '../../lib/storage/storages.js';
+import { storages, type StorageName } from '../../lib/storage/storage-options.js';
 import { RamBackend } from '../../lib/storage/ram/ram.backend.js';
 import { problemsOf } from '../support/problems-of.js';
 
