@@ -1,4 +1,4 @@
-import { rm } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { EmptyProject, packProject } from './empty-project.js';
@@ -11,6 +11,17 @@ const DECORATORS = {
   target: 'es2022',
 };
 const NEST = ['common', 'core', 'platform-express', 'platform-fastify', 'testing', 'schedule'];
+/** How many tests the contract suite has. */
+const CONTRACT = 62;
+const OWN_BACKEND = join(import.meta.dirname, 'sixth-storage/json.backend.ts');
+
+/** A storage outside of the package, and its test, which uses the globals of the runner. */
+async function addOwnStorage(project: EmptyProject, folder = ''): Promise<void> {
+  const backend = await readFile(OWN_BACKEND, 'utf8');
+  await project.write(`${folder}json.backend.ts`, backend.replace('../session-backend.js', 'nest-sessions'));
+  await project.copy('own-storage.ts', `${folder}own.spec.ts`);
+}
+
 const JEST = ['jest@30', '@swc/jest', '@swc/core'];
 
 // Takes the registry and minutes: `npm run test:matrix`.
@@ -44,6 +55,19 @@ describe.runIf(process.env.TEST_MATRIX)('the packed package in other tools', { t
     expect(await project.run(join('out', 'smoke.js'))).toBe(WELL);
   });
 
+  it('node:test, ES modules and CommonJS: the contract suite', { timeout: INSTALL_TIME }, async () => {
+    const project = await makeProject('12', '@swc/core', '@swc/cli');
+    await addOwnStorage(project, 'src/');
+    const env = { VITEST: '', NODE_OPTIONS: '--test-reporter=tap' }; // it is not a part of this run
+    for (const type of ['nodenext', 'commonjs']) {
+      await project.write('.swcrc', JSON.stringify({ jsc: DECORATORS, module: { type } }));
+      const kind = type === 'commonjs' ? type : 'module';
+      await project.write('package.json', JSON.stringify({ ...(await project.manifest()), type: kind }));
+      await project.bin('swc', 'src', '--out-dir', type, '--strip-leading-paths');
+      expect(await project.run(join(type, 'own.spec.js'), env)).toContain(`# pass ${CONTRACT}\n`);
+    }
+  });
+
   it('vitest: Test.createTestingModule() and overrideProvider()', { timeout: INSTALL_TIME }, async () => {
     const project = await makeProject('12', 'vitest@4');
     await project.copy('in-runner.ts', 'app.spec.ts');
@@ -51,7 +75,10 @@ describe.runIf(process.env.TEST_MATRIX)('the packed package in other tools', { t
       'vitest.config.mjs',
       `export default { oxc: { decorator: { legacy: true, emitDecoratorMetadata: true } }, test: { globals: true } };`,
     );
-    expect(await project.bin('vitest', 'run', '--reporter=json')).toContain('"numPassedTests":2');
+    await addOwnStorage(project);
+    expect(await project.bin('vitest', 'run', '--reporter=json')).toContain(
+      `"numPassedTests":${2 + CONTRACT}`,
+    );
   });
 
   it.each([
@@ -78,10 +105,13 @@ describe.runIf(process.env.TEST_MATRIX)('the packed package in other tools', { t
       const project = await makeProject(version, ...JEST);
       await project.copy('in-runner.ts', 'app.spec.ts');
       const swc = { jsc: DECORATORS, module: { type } };
-      const config = { ...settings, transform: { [files]: ['@swc/jest', swc] } };
+      // Jest looks for no .ts where .js is asked for.
+      const moduleNameMapper = { '^(./json.backend).js$': '$1' };
+      const config = { ...settings, moduleNameMapper, transform: { [files]: ['@swc/jest', swc] } };
       await project.write('jest.config.json', JSON.stringify(config));
+      await addOwnStorage(project);
       expect(await project.binWith({ NODE_OPTIONS: nodeOptions }, 'jest', '--json', '--silent')).toContain(
-        '"numPassedTests":2',
+        `"numPassedTests":${2 + CONTRACT}`,
       );
     },
   );
