@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Lease, SessionBackend, SessionWrite } from '../storage/session-backend.js';
+import type { Lease, SessionBackend, SessionRecord, SessionWrite } from '../storage/session-backend.js';
 
 /** Milliseconds: a time to live, or a lease, that does not end during a test. */
 export const LONG = 600_000;
@@ -40,6 +40,17 @@ export async function until<T>(condition: () => Promise<T> | T, deadlineMs = 20_
 export async function expire(backend: SessionBackend, key: string): Promise<void> {
   await backend.touch(key, 1);
   await until(async () => !(await backend.read(key)));
+}
+
+/** Takes a lock that a save has freed: a storage may do that a moment after it has answered. */
+export async function lockOnceFreed(
+  backend: SessionBackend,
+  key: string,
+): Promise<SessionRecord | undefined> {
+  const lease = newLease();
+  let found = await backend.lock(key, lease);
+  await until(async () => found !== 'busy' || (found = await backend.lock(key, lease)) !== 'busy');
+  return found === 'busy' ? undefined : found;
 }
 
 /** Takes the lock with a lease that has lapsed when this returns. */

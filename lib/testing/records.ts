@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import assert from 'node:assert/strict';
 import type { Lease, StoredRecord } from '../storage/session-backend.js';
 import { atLeast, below, includes, same } from './assertions.js';
-import { expire, newKey, newLease, LONG, times, TOLERANCE, writeOf } from './fixtures.js';
+import { expire, lockOnceFreed, newKey, newLease, LONG, times, TOLERANCE, writeOf } from './fixtures.js';
 import type { Subject, Suite } from './suite.js';
 
 /** What `SessionBackend` promises of a record beside its data, and of all records together. */
@@ -19,7 +19,7 @@ export function describeRecords({ name, describe, it, needing }: Suite): void {
         assert.equal((await two.read(key))?.persistent, persistent);
         await one.save(key, writeOf('3', { persistent: true }), lease, { unlock: true });
         await two.touch(key, LONG);
-        includes(await two.lock(key, newLease()), { data: '3', persistent: true });
+        includes(await lockOnceFreed(two, key), { data: '3', persistent: true });
       });
     }
 

@@ -285,7 +285,9 @@ for (const [storage, watch] of [
       ])(
         `${N} requests in line that %s: one each, and one for the lock of all`,
         async (_, script, keep, free) => {
-          const { trips, ms } = await queue(N, script);
+          const { trips: seen, ms } = await queue(N, script);
+          // On a busy machine, memcached's lock is freed and taken again in one go.
+          const trips = seen.flatMap(trip => (trip === 'delete add get' ? ['delete', 'add get'] : trip));
           // A process that has kept a lock for 200 ms frees it, and takes it again: one more for each such turn.
           const turns = count(trips, free);
           expect(turns).toBeLessThanOrEqual(1 + Math.floor(ms / 200));

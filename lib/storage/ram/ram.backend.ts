@@ -152,11 +152,12 @@ export class RamBackend implements SessionBackend {
   }
 
   async delete(key: string, lease?: Lease): Promise<boolean> {
-    const entry = lease ? this.findLeased(key, lease) : this.find(key);
+    const isFound = (lease ? this.findLeased(key, lease) : this.find(key)) !== undefined;
+    const entry = isFound || !lease ? this.entries.get(key) : undefined;
     if (entry) {
-      this.drop(entry);
+      this.drop(entry); // one that has expired too, though nobody can find it
     }
-    return entry !== undefined;
+    return isFound;
   }
 
   async cleanUp(): Promise<number> {
