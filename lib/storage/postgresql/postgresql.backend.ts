@@ -217,12 +217,16 @@ export class PostgresqlBackend implements SessionBackend {
     const values = [toText(owner), except ?? null, only ?? null];
     // A session that gets a new id meanwhile is there under one of two at any time, but may be gone from the one that was
     // seen: only where none was seen, none is left.
-    for (let removed = 0; ;) {
-      const [found] = await this.query<{ seen: number; live: number }>('deleteByOwner', values);
-      removed += found!.live;
-      if (found!.seen === 0) {
+    let removed = 0;
+    for (let statement: 'deleteByOwner' | 'deleteOneByOwner' = 'deleteByOwner'; ;) {
+      const rows: { seen: number; gone: number; live: number }[] = await this.query(statement, values);
+      const { seen, gone, live } = rows[0]!;
+      removed += live;
+      if (seen === 0) {
         return removed;
       }
+      // Of those that others were at work on, one is waited for; the rest may be free by then.
+      statement = statement === 'deleteByOwner' && gone < seen ? 'deleteOneByOwner' : 'deleteByOwner';
     }
   }
 
@@ -233,13 +237,7 @@ export class PostgresqlBackend implements SessionBackend {
   }
 
   private async lockMany(items: Locking[]): Promise<(Row | undefined)[]> {
-    // In the same order everywhere, so that two processes do not wait for each other's rows.
-    const values = columns(
-      items.toSorted((a, b) => (a.key < b.key ? -1 : 1)),
-      'key',
-      'token',
-      'ms',
-    );
+    const values = columns(items, 'key', 'token', 'ms');
     const rows = await this.query<Row & { token: string }>('lockMany', values);
     const byToken = new Map(rows.map(row => [row.token, row]));
     return items.map(({ token }) => byToken.get(token));

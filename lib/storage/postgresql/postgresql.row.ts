@@ -44,9 +44,14 @@ export function toRecord(row: Row): SessionRecord {
   };
 }
 
-/** What a statement for several takes: an array for each column. */
-export const columns = <Item>(items: Item[], ...names: (keyof Item)[]): unknown[][] =>
-  names.map(name => items.map(item => item[name] ?? null));
+/**
+ * What a statement for several takes: an array for each column. In the same order everywhere, that of keys, so that no two
+ * statements wait for each other's rows.
+ */
+export function columns<Item extends { key: string }>(items: Item[], ...names: (keyof Item)[]): unknown[][] {
+  const sorted = items.toSorted((a, b) => (a.key < b.key ? -1 : 1));
+  return names.map(name => sorted.map(item => item[name] ?? null));
+}
 
 /** With the time of the lease, so that its beginning is known from its end. */
 export const toToken = ({ token, ms }: Lease): string => `${token} ${ms}`;

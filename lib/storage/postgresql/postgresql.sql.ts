@@ -27,6 +27,7 @@ export interface PostgresqlStatements {
   readonly list: string;
   readonly findByOwner: string;
   readonly deleteByOwner: string;
+  readonly deleteOneByOwner: string;
 }
 
 /**
@@ -98,6 +99,13 @@ export function postgresqlStatements(
         AND (lock_token IS NULL OR lock_token = $2 OR ${LAPSED})
       RETURNING ${RECORD}, ${NO_WAIT}`;
   const HELD = `WHERE key = $1 AND lock_token = $2 AND ${UNEXPIRED} AND ${BOUNDED}`;
+  /** `seen`: those that were there as it began; `gone`: those that it removed. */
+  const deleteOwned = (
+    lock: string,
+  ) => `WITH seen AS (SELECT count(*)::int AS n FROM ${table} WHERE ${OWNED}),
+      owned AS MATERIALIZED (SELECT key FROM ${table} WHERE ${OWNED} AND ${BOUNDED} ${lock}),
+      gone AS (DELETE FROM ${table} AS stored USING owned WHERE stored.key = owned.key RETURNING ${UNEXPIRED} AS live)
+      SELECT (SELECT n FROM seen) AS seen, count(*)::int AS gone, count(*) FILTER (WHERE live)::int AS live FROM gone`;
   return {
     read: `SELECT ${RECORD} FROM ${table} WHERE key = $1 AND ${UNEXPIRED}`,
     readMany: `SELECT ${RECORD} FROM unnest($1::text[]) AS asked (a_key) JOIN ${table} ON key = a_key WHERE ${UNEXPIRED}`,
@@ -169,11 +177,9 @@ export function postgresqlStatements(
     // Without the sweep's own row, which has expired.
     list: `SELECT ${RECORD} FROM ${table} WHERE key > $1 AND ${UNEXPIRED} ORDER BY key LIMIT $2`,
     findByOwner: `SELECT ${RECORD} FROM ${table} WHERE owner = $1 AND ${UNEXPIRED} ORDER BY created_at, key`,
-    // In the order of keys, as the batches: two that lock rows in different orders would wait for each other.
-    deleteByOwner: `WITH seen AS (SELECT count(*)::int AS n FROM ${table} WHERE ${OWNED}),
-      owned AS MATERIALIZED (SELECT key FROM ${table} WHERE ${OWNED} AND ${BOUNDED} ORDER BY key FOR UPDATE),
-      gone AS (DELETE FROM ${table} AS stored USING owned WHERE stored.key = owned.key RETURNING ${UNEXPIRED} AS live)
-      SELECT (SELECT n FROM seen) AS seen, count(*) FILTER (WHERE live)::int AS live FROM gone`,
+    // Neither waits for a row while it has another: those that lock several rows would wait for each other.
+    deleteByOwner: deleteOwned('FOR UPDATE SKIP LOCKED'),
+    deleteOneByOwner: deleteOwned('LIMIT 1 FOR UPDATE'),
   };
 }
 
