@@ -195,7 +195,8 @@ class Story {
 
   private async check(): Promise<void> {
     const { storage, runtime, isDestroyed, acknowledged, additions } = this;
-    await expect.poll(() => this.isFree(), { interval: 20 }).toBe(true);
+    // Given back by tries that are a second apart at most, and two of which must be answered.
+    await expect.poll(() => this.isFree(), { interval: 20, timeout: 10_000 }).toBe(true);
     expect(runtime.locks.size, 'no lock left').toBe(0);
     const there = await this.there();
     // Where a removal failed for good, both may be there.
