@@ -18,7 +18,6 @@ export type {
   SessionSerializer,
 } from './options/session-options.js';
 export type { ExpressMigrationOptions } from './options/migration-options.js';
-export type { Given, Option, RequiredOption } from './options/option.js';
 export type { SessionModuleOptions, SessionOptionsFactory } from './sessions.options.js';
 export type { StorageOptions } from './storage/storage-options.js';
 export { SESSION_BACKEND, SessionsModule } from './sessions.module.js';

@@ -1,6 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { SessionOptionsException } from './exceptions/session.exception.js';
-import { checkSessionOptions, resolveSessionOptions, warnOfOptions } from './options/resolve-options.js';
+import { checkSessionOptions, resolveSessionOptions } from './options/resolve-options.js';
+import { warnOfShortSecret } from './options/secret-option.js';
 import {
   sessionOptions,
   type ResolvedSessionOptions,
@@ -38,6 +39,6 @@ export function resolveModuleOptions(options: SessionModuleOptions = {}): Resolv
     throw new SessionOptionsException(problems);
   }
   const resolved = resolveSessionOptions(options);
-  warnOfOptions(resolved).forEach(warning => logger.warn(warning));
+  warnOfShortSecret(resolved.secret).forEach(warning => logger.warn(warning));
   return resolved;
 }

@@ -91,7 +91,8 @@ export class ExpressSessionCookie implements Readonly<Attributes> {
   }
 
   set expires(date: Date | null) {
-    this.maxAge = date instanceof Date ? date.getTime() - Date.now() : null;
+    const isNone = date === null || (date as unknown) === false;
+    this.maxAge = isNone ? null : date instanceof Date ? date.getTime() - Date.now() : NaN;
   }
 
   toJSON() {

@@ -1,4 +1,5 @@
 import type { Lease, SessionRecord, SessionWrite } from '../storage/session-backend.js';
+import { usedNow } from '../storage/used-now.js';
 import type { KeyQueue } from './key-queue.js';
 import type { LockManager } from './lock-manager.js';
 
@@ -96,12 +97,6 @@ export class HeldLock {
     return this.manager.drop(this) ? this.manager.next(this.queue, handOver ? this : undefined) : undefined;
   }
 }
-
-/** What a save, or a touch, of this moment moves. @param ttl milliseconds */
-export const usedNow = (ttl: number): Pick<SessionRecord, 'expiresAt' | 'lastUsedAt'> => ({
-  expiresAt: Date.now() + ttl,
-  lastUsedAt: Date.now(),
-});
 
 /** What is stored by a write of this moment. */
 export function toRecord({ data, owner, timeout, persistent, createdAt, ttl }: SessionWrite): SessionRecord {

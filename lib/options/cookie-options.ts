@@ -6,6 +6,8 @@ import { show } from './show.js';
 const COOKIE_NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const HEADER_NAME = COOKIE_NAME;
 
+export const DEFAULT_NAME = 'session_id';
+
 export const isCookieName = (name: unknown): name is string =>
   typeof name === 'string' && COOKIE_NAME.test(name);
 
@@ -60,7 +62,7 @@ export function checkClearAlso(places: unknown): string | string[] {
 
 /** @returns what is wrong with the cookie's options together */
 export function checkCookieTogether(options: SessionOptions): string[] {
-  const { name = 'session_id', path, pathHeader, secure, partitioned, sameSite } = options;
+  const { name = DEFAULT_NAME, path, pathHeader, secure, partitioned, sameSite } = options;
   const problems: string[] = [];
   if (path !== undefined && pathHeader !== undefined) {
     problems.push(`path and pathHeader exclude each other; remove one`);

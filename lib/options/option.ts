@@ -73,6 +73,9 @@ export function oneOf<const Value, Default extends Value | undefined>(
 export const bool = (byDefault: boolean): Option<boolean, boolean> =>
   oneOf<boolean, boolean>([true, false], byDefault);
 
+/** The longest delay that a Node.js timer takes, in seconds. */
+export const MAX_SECONDS = (2 ** 31 - 1) / 1000;
+
 export interface NumberRule {
   above?: number;
   min?: number;

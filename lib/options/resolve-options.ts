@@ -1,6 +1,5 @@
-import { checkCookieTogether, isPrefixed } from './cookie-options.js';
+import { checkCookieTogether, DEFAULT_NAME, isPrefixed } from './cookie-options.js';
 import { checkEach, resolveEach } from './option.js';
-import { warnOfShortSecret } from './secret-option.js';
 import { sessionOptions, type ResolvedSessionOptions, type SessionOptions } from './session-options.js';
 
 /** @returns what is wrong with the options that all storages have in common */
@@ -16,10 +15,7 @@ export function resolveSessionOptions(options: SessionOptions = {}): ResolvedSes
   return isPrefixed(resolved.name) ? { ...resolved, secure: true } : resolved;
 }
 
-/** @returns what is allowed, but not wise */
-export const warnOfOptions = ({ secret }: ResolvedSessionOptions): string[] => warnOfShortSecret(secret);
-
-function checkFormerName({ name = 'session_id', migrateFrom }: SessionOptions): string[] {
+function checkFormerName({ name = DEFAULT_NAME, migrateFrom }: SessionOptions): string[] {
   return migrateFrom && (migrateFrom.name ?? 'connect.sid') === name
     ? [`migrateFrom needs name: another than the option name of this package`]
     : [];

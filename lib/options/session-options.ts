@@ -5,12 +5,13 @@ import {
   checkDomain,
   checkPath,
   checkPathHeader,
+  DEFAULT_NAME,
 } from './cookie-options.js';
 import { checkExclude } from './exclude-option.js';
 import { checkGenerateId, generateSessionId } from './generate-id-option.js';
 import { jsonPlusSerializer } from './json-plus.serializer.js';
 import { checkMigration, type ExpressMigrationOptions } from './migration-options.js';
-import { bool, number, oneOf, option, type Given, type Resolved } from './option.js';
+import { bool, MAX_SECONDS, number, oneOf, option, type Given, type Resolved } from './option.js';
 import { checkSecret } from './secret-option.js';
 import { DEFAULT_MAX_SIZE } from './size-limit.js';
 
@@ -27,13 +28,10 @@ export interface SessionSerializer {
 /** A route to leave alone: a path as `path-to-regexp` reads it, for all methods or one. */
 export type SessionExclude = string | { path: string; method?: RequestMethod };
 
-/** The longest delay that a Node.js timer takes, in seconds. */
-export const MAX_SECONDS = (2 ** 31 - 1) / 1000;
-
 /** The options that all storages have in common. */
 export const sessionOptions = {
   /** Name of the cookie. Default `'session_id'`. */
-  name: option<string, string>(checkCookieName, (name = 'session_id') => name),
+  name: option<string, string>(checkCookieName, (name = DEFAULT_NAME) => name),
   /** Path of the cookie. Default `'/'`. */
   path: option<string, string>(checkPath, (path = '/') => path),
   /** With `path` unset: the request header that names the cookie's path. Use only behind a proxy that sets it. */

@@ -1,7 +1,8 @@
 import { SessionDestroyedException, SessionLeaseLostException } from '../exceptions/session.exception.js';
-import { toRecord, usedNow, type HeldLock } from '../locking/held-lock.js';
+import { toRecord, type HeldLock } from '../locking/held-lock.js';
 import type { LockWait } from '../locking/waiter.js';
 import type { SessionRecord, SessionWrite } from '../storage/session-backend.js';
+import { usedNow } from '../storage/used-now.js';
 import type { SessionRuntime } from './session-runtime.js';
 
 /**

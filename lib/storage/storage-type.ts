@@ -1,5 +1,4 @@
-import { number, type OptionTable, type Resolved } from '../options/option.js';
-import { MAX_SECONDS } from '../options/session-options.js';
+import { MAX_SECONDS, number, type OptionTable, type Resolved } from '../options/option.js';
 import type { SessionBackend } from './session-backend.js';
 
 /** A storage type: the options that it has beside those of all sessions, and how it is opened. */

@@ -203,6 +203,9 @@ describe.each(ADAPTERS)('req.session as an object: %s', adapter => {
       ['regenerate()', session => (session.id = 'x')],
       ['the option secure', session => (session.cookie.secure = true)],
       ['milliseconds above 0, or null', session => (session.cookie.maxAge = '5')],
+      ['milliseconds above 0, or null', session => (session.cookie.maxAge = undefined)],
+      ['milliseconds above 0, or null', session => (session.cookie.expires = 'tomorrow')],
+      ['milliseconds above 0, or null', session => (session.cookie.expires = new Date(NaN))],
       ['destroy()', session => (session.cookie.maxAge = 0)],
       ['destroy()', session => (session.cookie.expires = new Date(0))],
     ];

@@ -1,5 +1,6 @@
 import { DamageLog } from '../damage-log.js';
 import type { Lease, SessionBackend, SessionRecord, SessionWrite } from '../session-backend.js';
+import { usedNow } from '../used-now.js';
 import { MemcachedConnection } from './memcached.connection.js';
 import {
   formatItem,
@@ -8,7 +9,6 @@ import {
   parseItem,
   toHeader,
   toRecord,
-  usedNow,
   type ItemHeader,
   type SessionItem,
 } from './memcached.item.js';

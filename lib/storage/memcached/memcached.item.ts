@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { SessionSerializationException } from '../../exceptions/session.exception.js';
 import { checkRecordFormat, RECORD_FORMAT } from '../record-format.js';
 import type { SessionRecord, SessionSettings, SessionWrite } from '../session-backend.js';
+import { usedNow } from '../used-now.js';
 import type { MemcachedItem } from './memcached.connection.js';
 
 /** Bytes of an item that are not its value. */
@@ -40,12 +41,6 @@ export const toHeader = (
   persistent,
   format: RECORD_FORMAT,
   version: newVersion(),
-});
-
-/** What a use moves. @param ttl milliseconds from now until it expires */
-export const usedNow = (ttl: number): Required<Pick<ItemHeader, 'expiresAt' | 'lastUsedAt'>> => ({
-  expiresAt: Date.now() + ttl,
-  lastUsedAt: Date.now(),
 });
 
 export const toRecord = ({ header, data }: SessionItem): SessionRecord => ({

@@ -67,7 +67,6 @@ type Query = (sql: string, values?: unknown[]) => Promise<unknown>;
 
 /** What the database says of the table. */
 interface FoundTable {
-  role: string;
   isThere: boolean;
   columns: { name: string; type: string }[];
   /** Of those that the role needs. */
@@ -92,7 +91,7 @@ export async function openTable(
       await createTable(dataSource, table);
       found = await findTable(query, table);
     }
-    checkTable(found, table);
+    checkTable(found, table, role);
   } catch (error) {
     throw describeRefusal(error, quoteTable(table), table.schema, role);
   }
@@ -100,7 +99,7 @@ export async function openTable(
 
 async function findTable(query: Query, table: SessionTable): Promise<FoundTable> {
   const [found] = (await query(
-    `SELECT current_user AS role, id IS NOT NULL AS "isThere",
+    `SELECT id IS NOT NULL AS "isThere",
       ARRAY(SELECT json_build_object('name', attname, 'type', atttypid::regtype::text) FROM pg_attribute
         WHERE attrelid = id AND attnum > 0 AND NOT attisdropped) AS columns,
       ARRAY(SELECT name FROM unnest($2::text[]) AS name WHERE NOT has_table_privilege(id, name)) AS missing
@@ -134,7 +133,7 @@ function isOlder({ columns }: Pick<FoundTable, 'columns'>): boolean {
   return wrong.length > 0 && wrong.every(name => ADDED.includes(name) && !found.has(name));
 }
 
-function checkTable({ role, isThere, columns, missing }: FoundTable, table: SessionTable): void {
+function checkTable({ isThere, columns, missing }: FoundTable, table: SessionTable, role: string): void {
   const name = quoteTable(table);
   if (!isThere) {
     throw new SessionOptionsException([

@@ -7,6 +7,7 @@ import type {
   SessionRecord,
   SessionWrite,
 } from '../session-backend.js';
+import { usedNow } from '../used-now.js';
 import { UseOrder, type Ordered } from './use-order.js';
 
 interface Entry extends SessionRecord, Ordered<Entry> {
@@ -76,7 +77,7 @@ export class RamBackend implements SessionBackend {
     }
     entry.leaseToken = undefined;
     if (ttl !== undefined) {
-      moveExpiry(entry, ttl);
+      Object.assign(entry, usedNow(ttl));
     }
     this.use(entry);
   }
@@ -84,7 +85,7 @@ export class RamBackend implements SessionBackend {
   async touch(key: string, ttl: number): Promise<boolean> {
     const entry = this.find(key);
     if (entry) {
-      moveExpiry(entry, ttl);
+      Object.assign(entry, usedNow(ttl));
       this.use(entry);
     }
     return entry !== undefined;
@@ -141,7 +142,7 @@ export class RamBackend implements SessionBackend {
     entry.owner = write.owner;
     entry.timeout = write.timeout;
     entry.persistent = write.persistent;
-    moveExpiry(entry, write.ttl);
+    Object.assign(entry, usedNow(write.ttl));
     if (unlock) {
       entry.leaseToken = undefined;
       this.use(entry);
@@ -301,11 +302,6 @@ export class RamBackend implements SessionBackend {
 }
 
 const isLeased = (entry: Entry): boolean => entry.leaseToken !== undefined && entry.leasedUntil > Date.now();
-
-function moveExpiry(entry: Entry, ttl: number): void {
-  entry.lastUsedAt = Date.now();
-  entry.expiresAt = entry.lastUsedAt + ttl;
-}
 
 const toRecord = (entry: Entry): SessionRecord => ({
   data: entry.data,
