@@ -19,7 +19,7 @@ export function assertRecord(record: SessionRecord, maxSize: number): void {
     (owner === undefined || typeof owner === 'string') &&
     (timeout === undefined || (Number.isFinite(timeout) && (timeout as number) > 0)) &&
     (persistent === undefined || typeof persistent === 'boolean') &&
-    [createdAt, expiresAt, lastUsedAt].every(
+    [createdAt, expiresAt, lastUsedAt ?? createdAt].every(
       time => Number.isFinite(time) && Math.abs(time as number) <= MAX_TIME,
     );
   if (!isRecord) {

@@ -273,7 +273,7 @@ export class SessionStore {
         owner: record.owner,
         createdAt: new Date(record.createdAt),
         expiresAt: new Date(record.expiresAt),
-        lastUsedAt: new Date(record.lastUsedAt),
+        lastUsedAt: new Date(record.lastUsedAt ?? record.createdAt), // a backend of the application's, of before, has none
       }
     );
   }

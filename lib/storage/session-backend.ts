@@ -18,7 +18,7 @@ export interface SessionRecord extends SessionSettings {
   data: string;
   createdAt: number;
   expiresAt: number;
-  /** When it was stored or touched last: created, saved, touched, or unlocked with a new time to live. */
+  /** When it was stored or touched last: created, saved, touched, or unlocked with a new time to live. Without one: `createdAt`. */
   lastUsedAt: number;
 }
 

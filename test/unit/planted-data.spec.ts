@@ -1,7 +1,13 @@
 import * as fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Logger } from '@nestjs/common';
-import { jsonPlusSerializer, jsonSerializer, SessionSerializationException } from 'nest-sessions';
+import {
+  jsonPlusSerializer,
+  jsonSerializer,
+  SessionSerializationException,
+  SessionStore,
+  type SessionRecord,
+} from 'nest-sessions';
 import { resolveSessionOptions } from '../../lib/options/resolve-options.js';
 import { isSameValue } from '../../lib/options/same-value.js';
 import { isNestedDeeper } from '../../lib/options/nesting.js';
@@ -78,11 +84,23 @@ describe('invariant 14, what the storage holds is not trusted', () => {
     ['a beginning before all dates', { createdAt: -Infinity }],
     ['an end after all dates', { expiresAt: 1e300 }],
     ['a persistent that is a text', { persistent: 'yes' }],
-    ['no last use', { lastUsedAt: undefined }],
+    ['a last use that is a text', { lastUsedAt: '2020-01-01' }],
     ['data that is no text', { data: { length: 2e9 } }],
   ])('a record with %s is no session', (_name, wrong) => {
     expect(runtimeOf().parse(KEY, recordOf('{}', wrong))).toBeUndefined();
     expect(warnings).toHaveLength(1);
+  });
+
+  it('a record of a backend that keeps no lastUsedAt, as those of before, is a session', async () => {
+    const backend = new RamBackend(1_000);
+    const runtime = new SessionRuntime(resolveSessionOptions({}), { backend });
+    const store = new SessionStore(runtime, { readIds: () => [] });
+    const id = await store.create({ a: 1 });
+    const read = backend.read.bind(backend);
+    backend.read = async key => ({ ...(await read(key)), lastUsedAt: undefined }) as unknown as SessionRecord;
+    const { data, createdAt, lastUsedAt } = (await store.get(id))!;
+    expect([data, lastUsedAt]).toEqual([{ a: 1 }, createdAt]);
+    expect(warnings).toEqual([]);
   });
 
   it('what takes more bytes than a session may, with its owner, is not read; a smaller maxSize loses none of before', () => {

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { rename, rm, stat } from 'node:fs/promises';
+import { rm, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type {
@@ -13,15 +13,8 @@ import type {
 } from '../session-backend.js';
 import { isErrno, unlessMissing } from './file-errors.js';
 import { FileRecords } from './file-records.js';
-import {
-  FileLock,
-  isRemoval,
-  isSweep,
-  LOCK_SUFFIX,
-  LockWatch,
-  removalLease,
-  sweepLease,
-} from './file-lock.js';
+import { FileLock, LOCK_SUFFIX, LockWatch } from './file-lock.js';
+import { FileRemoval } from './file-removal.js';
 import { startFolder } from './file-start.js';
 import { FileSweep } from './file-sweep.js';
 import { FileOwners } from './file-owners.js';
@@ -46,6 +39,7 @@ export class FileBackend implements SessionBackend {
   private readonly owners: FileOwners;
   private readonly records: FileRecords;
   private readonly sweep: FileSweep;
+  private readonly removal: FileRemoval;
   private readonly watch = new LockWatch();
   /** Of names, unique among the processes that use the folder. */
   private readonly prefix = randomToken();
@@ -59,6 +53,7 @@ export class FileBackend implements SessionBackend {
     this.hints = new OwnerIndex(join(this.root, 'owners'));
     this.owners = new FileOwners(this.hints, this);
     this.records = new FileRecords(this.root, this.scratch, maxFileSize(maxSize));
+    this.removal = new FileRemoval(this.records, (key, lease) => this.lockOf(key, lease));
     this.sweep = new FileSweep(this.root, this.scratch, this.records);
   }
 
@@ -83,7 +78,7 @@ export class FileBackend implements SessionBackend {
     try {
       if (!(await lock.claim())) {
         if (lock.isLeftByRemoval()) {
-          await this.remove(key);
+          await this.removal.remove(key);
         }
         // A lock may outlive its record, until it lapses.
         return this.records.isStored(key) ? 'busy' : undefined;
@@ -134,9 +129,9 @@ export class FileBackend implements SessionBackend {
     this.records.ensurePresent();
     await this.records.makeFolder(key);
     if (await this.records.hasExpired(this.records.pathOf(key))) {
-      await this.remove(key, true); // and the lock that it may have left
+      await this.removal.remove(key, true); // and the lock that it may have left
     } else {
-      await this.clearRemoval(key);
+      await this.removal.clear(key);
     }
     const lock = lease && this.lockOf(key, lease);
     if (lock && !(await lock.claim())) {
@@ -186,11 +181,13 @@ export class FileBackend implements SessionBackend {
   }
 
   async delete(key: string, lease?: Lease): Promise<boolean> {
-    return lease ? this.removeHeld(key, lease) : (await this.remove(key)) === 'live';
+    return lease ? this.removal.removeHeld(key, lease) : (await this.removal.remove(key)) === 'live';
   }
 
   async cleanUp(): Promise<number> {
-    const removed = await this.sweep.cleanUp(async key => (await this.remove(key, true)) === 'expired');
+    const removed = await this.sweep.cleanUp(
+      async key => (await this.removal.remove(key, true)) === 'expired',
+    );
     await this.hints.prune(async key => (await unlessMissing(stat(this.records.pathOf(key)))) !== undefined);
     return removed;
   }
@@ -234,82 +231,6 @@ export class FileBackend implements SessionBackend {
   private async indexOwner(key: string, { owner }: SessionWrite): Promise<void> {
     if (owner !== undefined) {
       await this.hints.add(owner, key);
-    }
-  }
-
-  /**
-   * Removes a record with its lock in hand, taken from whoever has it. The file is moved into the lock, which
-   * fails if the lock was lost meanwhile: so no later holder's record is ever hit.
-   * @param expiredOnly leave an unexpired record alone
-   * @returns what was removed
-   */
-  private async remove(key: string, expiredOnly = false): Promise<'live' | 'expired' | undefined> {
-    const file = this.records.pathOf(key);
-    for (;;) {
-      if (!(await unlessMissing(stat(file)))) {
-        this.records.ensurePresent();
-        return undefined;
-      }
-      const lock = this.lockOf(key, (expiredOnly ? sweepLease : removalLease)(randomToken()));
-      const mayRob = async (holder: string) =>
-        !expiredOnly || (!isRemoval(holder) && !isSweep(holder) && (await this.records.hasExpired(file)));
-      if (!(await lock.claim(mayRob))) {
-        return undefined; // it is in use again, or being removed
-      }
-      let isLeft = false;
-      try {
-        // Seen before it is moved: afterwards, another removal may have taken it along with the lock.
-        const removed = (await this.records.hasExpired(file)) ? 'expired' : 'live';
-        isLeft = expiredOnly && removed === 'live';
-        if (isLeft) {
-          return undefined;
-        }
-        await rename(file, lock.inside('removed'));
-        return removed;
-      } catch (error) {
-        if (!isErrno(error, 'ENOENT')) {
-          throw error;
-        }
-      } finally {
-        if (isLeft) {
-          lock.release();
-        } else {
-          lock.remove();
-        }
-      }
-    }
-  }
-
-  /** A removal that died once the session was gone must not take the next one of the key away. */
-  private async clearRemoval(key: string): Promise<void> {
-    const lock = this.lockOf(key, removalLease(randomToken()));
-    if (lock.isOfRemoval() && (await lock.claim(isRemoval))) {
-      lock.remove();
-    }
-  }
-
-  /** As a save with this lease, but what takes the record's place is nothing. */
-  private async removeHeld(key: string, lease: Lease): Promise<boolean> {
-    if (!this.records.isStored(key)) {
-      return false;
-    }
-    const lock = this.lockOf(key, lease);
-    const removal = lock.toRemoval();
-    if (!removal) {
-      await lock.waitForRemoval();
-      return false;
-    }
-    try {
-      await rename(this.records.pathOf(key), removal.inside('removed'));
-      return true;
-    } catch (error) {
-      if (isErrno(error, 'ENOENT')) {
-        await lock.waitForRemoval(); // another removal took the lock over, and may not be done yet
-        return false;
-      }
-      throw error;
-    } finally {
-      removal.remove();
     }
   }
 }

@@ -238,9 +238,7 @@ export class MemcachedBackend implements SessionBackend {
 
   private async find(key: string): Promise<SessionItem | undefined> {
     const item = await this.connection.get(key, this.itemKey(key));
-    const tell = () =>
-      this.damage.warn(key, `The item of session ${key} is torn or no session: it counts as missing`);
-    return item && parseItem(key, item, tell);
+    return item && parseItem(key, item, this.damage);
   }
 
   private async renewVersion(key: string): Promise<SessionItem | undefined> {

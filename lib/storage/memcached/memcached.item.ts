@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { SessionSerializationException } from '../../exceptions/session.exception.js';
+import type { DamageLog } from '../damage-log.js';
 import { checkRecordFormat, RECORD_FORMAT } from '../record-format.js';
 import type { SessionRecord, SessionSettings, SessionWrite } from '../session-backend.js';
 import { usedNow } from '../used-now.js';
@@ -71,19 +72,19 @@ export function formatItem(header: ItemHeader, data: string, limit: number): str
 }
 
 /**
- * @param onForeign called for an item that is none of ours
+ * @param damage is told of an item that is none of ours
  * @returns undefined for that one, and for one that has expired
  * @throws Error for a record of an unknown format
  */
 export function parseItem(
   key: string,
   { value, cas }: MemcachedItem,
-  onForeign?: () => void,
+  damage?: DamageLog,
 ): SessionItem | undefined {
   const end = value.indexOf('\n');
   const header = parseHeader(value.slice(0, end));
   if (!header) {
-    onForeign?.();
+    damage?.warn(key, `The item of session ${key} is torn or no session: it counts as missing`);
     return undefined;
   }
   if (header.expiresAt <= Date.now()) {

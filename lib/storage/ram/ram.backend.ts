@@ -8,6 +8,7 @@ import type {
   SessionWrite,
 } from '../session-backend.js';
 import { usedNow } from '../used-now.js';
+import { OwnerKeys } from './owner-keys.js';
 import { UseOrder, type Ordered } from './use-order.js';
 
 interface Entry extends SessionRecord, Ordered<Entry> {
@@ -30,7 +31,7 @@ export class RamBackend implements SessionBackend {
   readonly inProcess = true;
 
   private readonly entries = new Map<string, Entry>();
-  private readonly keysByOwner = new Map<string, Set<string>>();
+  private readonly owners = new OwnerKeys();
 
   // Each entry is in one of these. What has to go is the first of the first that is not empty.
   private readonly anonymous = new UseOrder<Entry>();
@@ -121,7 +122,7 @@ export class RamBackend implements SessionBackend {
     }
     this.entries.set(key, entry);
     this.use(entry);
-    this.setOwner(key, undefined, owner);
+    this.owners.move(key, undefined, owner);
     return true;
   }
 
@@ -136,7 +137,7 @@ export class RamBackend implements SessionBackend {
       return false;
     }
     if (entry.owner !== write.owner) {
-      this.setOwner(key, entry.owner, write.owner);
+      this.owners.move(key, entry.owner, write.owner);
     }
     entry.data = write.data;
     entry.owner = write.owner;
@@ -174,7 +175,7 @@ export class RamBackend implements SessionBackend {
 
   async close(): Promise<void> {
     this.entries.clear();
-    this.keysByOwner.clear();
+    this.owners.clear();
     [this.anonymous, this.owned, this.locked].forEach(order => order.clear());
   }
 
@@ -199,7 +200,7 @@ export class RamBackend implements SessionBackend {
 
   async findByOwner(owner: string): Promise<StoredRecord[]> {
     const found: StoredRecord[] = [];
-    for (const key of this.keysByOwner.get(owner) ?? []) {
+    for (const key of this.owners.keysOf(owner)) {
       const entry = this.find(key);
       if (entry) {
         found.push({ key, record: toRecord(entry) });
@@ -210,7 +211,7 @@ export class RamBackend implements SessionBackend {
 
   async deleteByOwner(owner: string, options: OwnerSelection = {}): Promise<number> {
     let removed = 0;
-    for (const key of this.keysByOwner.get(owner) ?? []) {
+    for (const key of this.owners.keysOf(owner)) {
       if (
         key !== options.except &&
         (options.only === undefined || key === options.only) &&
@@ -279,25 +280,7 @@ export class RamBackend implements SessionBackend {
   private drop(entry: Entry): void {
     this.entries.delete(entry.key);
     entry.order?.remove(entry);
-    this.setOwner(entry.key, entry.owner, undefined);
-  }
-
-  private setOwner(key: string, from: string | undefined, to: string | undefined): void {
-    if (from !== undefined) {
-      const keys = this.keysByOwner.get(from);
-      keys?.delete(key);
-      if (keys?.size === 0) {
-        this.keysByOwner.delete(from);
-      }
-    }
-    if (to !== undefined) {
-      const keys = this.keysByOwner.get(to);
-      if (keys) {
-        keys.add(key);
-      } else {
-        this.keysByOwner.set(to, new Set([key]));
-      }
-    }
+    this.owners.move(entry.key, entry.owner, undefined);
   }
 }
 
