@@ -3,8 +3,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Session, SessionStore } from 'nest-sessions';
 import { SETUPS, startApp } from '../support/app.js';
+import type { Answer } from '../support/client.js';
 import { inLong } from '../support/long.js';
 import { Browser, Gate, lockCount, ScriptController, useServer } from '../support/scripts.js';
+import type { AnyOptions } from '../support/storages.js';
 import { times } from '../support/times.js';
 
 const CLIENTS = 5;
@@ -167,63 +169,55 @@ describe.each(SETUPS)('invariant 1, no lost update: $storage, $adapter', setup =
     await expect.poll(() => lockCount(server)).toBe(0);
   });
 
-  it('lockTimeout: who waits too long is answered 503 with Retry-After, and the holder is unaffected', async () => {
-    const impatient = await startApp({
-      ...setup,
-      sessions: { lockTimeout: 0.1 },
-      controllers: [ScriptController],
-    });
-    const holder = new Browser(impatient.url);
+  /** An application, and in it a session that a request holds until it is told to go on. */
+  const holdSession = async (sessions: AnyOptions) => {
+    const app = await startApp({ ...setup, sessions, controllers: [ScriptController] });
+    const holder = new Browser(app.url);
     await holder.value(increment);
-    const other = new Browser(impatient.url, await holder.cookie());
-    const [started, refused] = [new Gate(), new Gate()];
+    const id = await holder.cookie();
+    const [started, mayGoOn] = [new Gate(), new Gate()];
     const holding = holder.value(async session => {
       started.open();
-      await refused.opened;
+      await mayGoOn.opened;
       await increment(session);
     });
     await started.opened;
-    const answer = await other.run(increment);
-    refused.open();
-    await holding;
+    const goOn = async () => {
+      mayGoOn.open();
+      await holding;
+    };
+    return { app, holder, id, goOn };
+  };
+  const expectRefused = (answer: Answer) => {
     expect(answer.status).toBe(503);
     expect(answer.headers['retry-after']).toBe('1');
     expect(answer.setCookies).toEqual([]);
+  };
+
+  it('lockTimeout: who waits too long is answered 503 with Retry-After, and the holder is unaffected', async () => {
+    const { app, holder, id, goOn } = await holdSession({ lockTimeout: 0.1 });
+    const other = new Browser(app.url, id);
+    const answer = await other.run(increment);
+    await goOn();
+    expectRefused(answer);
     expect(await other.value(session => session.get('count'))).toBe(2);
     holder.close();
     other.close();
-    await impatient.close();
+    await app.close();
   });
 
   it('maxWaiters: one too many is answered 503 with Retry-After at once, and those who wait are served', async () => {
-    const crowded = await startApp({
-      ...setup,
-      sessions: { maxWaiters: 2 },
-      controllers: [ScriptController],
-    });
-    const holder = new Browser(crowded.url);
-    await holder.value(increment);
-    const id = await holder.cookie();
-    const [started, refused] = [new Gate(), new Gate()];
-    const holding = holder.value(async session => {
-      started.open();
-      await refused.opened;
-      await increment(session);
-    });
-    await started.opened;
+    const { app, holder, id, goOn } = await holdSession({ maxWaiters: 2 });
     // Which of the three comes last is not said: one of them is refused while the lock is held.
-    const others = Array.from({ length: 3 }, () => new Browser(crowded.url, id));
+    const others = Array.from({ length: 3 }, () => new Browser(app.url, id));
     const answers = others.map(other => other.run(increment));
     const answer = await Promise.race(answers);
-    refused.open();
-    await holding;
-    expect(answer.status).toBe(503);
-    expect(answer.headers['retry-after']).toBe('1');
-    expect(answer.setCookies).toEqual([]);
+    await goOn();
+    expectRefused(answer);
     const statuses = (await Promise.all(answers)).map(({ status }) => status);
     expect(statuses.filter(status => status !== 503)).toHaveLength(2);
     expect(await holder.value(session => session.get('count'))).toBe(4);
     [holder, ...others].forEach(browser => browser.close());
-    await crowded.close();
+    await app.close();
   });
 });
