@@ -24,19 +24,21 @@ import type { ResolvedSessionOptions } from './options/session-options.js';
 import { SessionRuntime } from './session/session-runtime.js';
 import { SessionIdReader, SessionStore } from './session/session-store.js';
 import { resolveModuleOptions, type SessionModuleOptions } from './sessions.options.js';
-import { openStorage, type OpenedStorage } from './storage/open-storage.js';
+import { describeUse, openBackend } from './storage/open-storage.js';
 import type { SessionBackend } from './storage/session-backend.js';
 
 /** The injection token of the storage in use: a `SessionBackend`. */
 export const SESSION_BACKEND = Symbol('SESSION_BACKEND');
 const RESOLVED_OPTIONS = Symbol('RESOLVED_SESSION_OPTIONS');
-const OPENED_STORAGE = Symbol('OPENED_SESSION_STORAGE');
 
 const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE } =
   new ConfigurableModuleBuilder<SessionModuleOptions>({ moduleName: 'Sessions' })
     .setClassMethodName('forRoot')
     .setFactoryMethodName('createSessionOptions')
-    .setExtras({ isGlobal: true }, (definition, { isGlobal }) => ({ ...definition, global: isGlobal }))
+    .setExtras({ isGlobal: true }, (definition, { isGlobal }) => ({
+      ...definition,
+      global: isGlobal ?? true,
+    }))
     .build();
 
 /**
@@ -49,22 +51,19 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE } =
     { provide: MODULE_OPTIONS_TOKEN, useFactory: refuseWithoutOptions, inject: [ModulesContainer] },
     { provide: RESOLVED_OPTIONS, useFactory: resolveModuleOptions, inject: [MODULE_OPTIONS_TOKEN] },
     {
-      provide: OPENED_STORAGE,
+      provide: SESSION_BACKEND,
       // Only once all options are right.
-      useFactory: (options: SessionModuleOptions, moduleRef: ModuleRef) => openStorage(options, moduleRef),
+      useFactory: (options: SessionModuleOptions, moduleRef: ModuleRef) => openBackend(options, moduleRef),
       inject: [MODULE_OPTIONS_TOKEN, ModuleRef, RESOLVED_OPTIONS],
     },
     {
-      provide: SESSION_BACKEND,
-      useFactory: ({ backend }: OpenedStorage) => backend,
-      inject: [OPENED_STORAGE],
-    },
-    {
       provide: SessionRuntime,
-      // The backend by its own token, which a test may override.
-      useFactory: (options: ResolvedSessionOptions, storage: OpenedStorage, backend: SessionBackend) =>
-        new SessionRuntime(options, { ...storage, backend }),
-      inject: [RESOLVED_OPTIONS, OPENED_STORAGE, SESSION_BACKEND],
+      useFactory: (
+        resolved: ResolvedSessionOptions,
+        options: SessionModuleOptions,
+        backend: SessionBackend,
+      ) => new SessionRuntime(resolved, { ...describeUse(options), backend }),
+      inject: [RESOLVED_OPTIONS, MODULE_OPTIONS_TOKEN, SESSION_BACKEND],
     },
     {
       provide: SessionCookie,

@@ -32,7 +32,7 @@ export function resolveModuleOptions(options: SessionModuleOptions = {}): Resolv
   const unknown = Object.keys(options).filter(name => !NAMES.includes(name));
   const problems = [
     ...unknown.map(name => `${name} is not an option; the options are ${NAMES.join(', ')}`),
-    ...checkStorageOptions({ ...options }),
+    ...checkStorageOptions(options as Record<string, unknown>),
     ...checkSessionOptions(options),
   ];
   if (problems.length > 0) {

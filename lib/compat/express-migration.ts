@@ -79,13 +79,15 @@ export class ExpressMigration implements FormerSessions {
   }
 
   private toWrite({ cookie: { originalMaxAge }, ...data }: ExpressStoredSession) {
-    const { serializer, maxSize, timeout: defaultTimeout } = this.runtime.options;
+    const { serializer, maxSize, persistent, timeout: defaultTimeout } = this.runtime.options;
     // To the second: express-session may note a millisecond less than it was told, as a clock goes on meanwhile.
     const minutes = typeof originalMaxAge === 'number' ? Math.ceil(originalMaxAge / 1000) / 60 : 0;
     const timeout = minutes > 0 && minutes !== defaultTimeout ? minutes : undefined;
+    const isPersistent = typeof originalMaxAge === 'number';
     const write = {
       data: serializer.stringify(data),
       timeout,
+      persistent: isPersistent === persistent ? undefined : isPersistent,
       ttl: this.runtime.timeToLive(timeout, Date.now()),
     };
     assertSize(write, readableSize(maxSize)); // the former one stays, if this one could not be read

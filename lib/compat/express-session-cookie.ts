@@ -49,7 +49,7 @@ export class ExpressSessionCookie implements Readonly<Attributes> {
   /** Milliseconds that the session lives without being used; null: the cookie ends with the browser. */
   get originalMaxAge(): number | null {
     const { timeout, persistent } = this.#session();
-    return persistent ? timeout * 60_000 : null;
+    return persistent ? Math.round(timeout * 60_000) : null;
   }
 
   set originalMaxAge(ms: number | null) {
@@ -109,7 +109,10 @@ export class ExpressSessionCookie implements Readonly<Attributes> {
   /** Takes the age from another session's cookie: who copies all properties of a session means that. */
   adopt(cookie: unknown): void {
     const { originalMaxAge } = (cookie ?? {}) as Partial<ExpressSessionCookie>;
-    if (typeof originalMaxAge === 'number' && originalMaxAge !== this.originalMaxAge) {
+    if (
+      (typeof originalMaxAge === 'number' || originalMaxAge === null) &&
+      originalMaxAge !== this.originalMaxAge
+    ) {
       this.maxAge = originalMaxAge;
     }
   }

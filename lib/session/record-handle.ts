@@ -148,7 +148,9 @@ export class RecordHandle {
   async move(key: string, ttl: number): Promise<boolean> {
     const { lock, runtime } = this;
     const { data, owner, timeout, persistent, createdAt } = lock.record;
-    const write = { data, owner, timeout, persistent, createdAt, ttl, isFreshKey: runtime.drawsIds };
+    const settings = { owner, timeout, persistent };
+    const fresh = { isFreshKey: runtime.drawsIds, replaces: this.key };
+    const write = { data, ...settings, createdAt, ttl, ...fresh };
     const moved = new RecordHandle(runtime);
     // There may be a second one, under an id that nobody will ever know.
     const dropMoved = () => moved.delete(key).catch(() => undefined);

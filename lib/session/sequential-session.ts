@@ -65,7 +65,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
   }
 
   get persistent(): boolean {
-    return this.values.persistent ?? this.runtime.options.persistent;
+    return (this.record ?? this.values).persistent ?? this.runtime.options.persistent;
   }
 
   get expiresAt(): number {

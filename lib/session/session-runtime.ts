@@ -7,7 +7,7 @@ import type { ResolvedSessionOptions } from '../options/session-options.js';
 import { readableSize } from '../options/size-limit.js';
 import { DamageLog } from '../storage/damage-log.js';
 import { FailSafeBackend } from '../storage/fail-safe-backend.js';
-import type { OpenedStorage } from '../storage/open-storage.js';
+import type { StorageInUse } from '../storage/open-storage.js';
 import type { SessionRecord } from '../storage/session-backend.js';
 import { assertRecord } from './assert-record.js';
 import { SessionCodec, type StoredValues } from './session-codec.js';
@@ -37,7 +37,7 @@ export class SessionRuntime {
 
   constructor(
     readonly options: ResolvedSessionOptions,
-    private readonly storage: OpenedStorage,
+    private readonly storage: StorageInUse,
   ) {
     this.codec = new SessionCodec(options.serializer);
     this.lifetimeMs = options.lifetime * 60_000;

@@ -148,7 +148,7 @@ export class SessionStore {
       if (!(Number.isInteger(limit) && limit >= 1 && limit <= 1000)) {
         throw new RangeError(`list() takes a limit of 1 to 1000, not ${String(limit)}`);
       }
-      if (cursor !== undefined && !isSessionKey(cursor)) {
+      if (cursor !== undefined && !(typeof cursor === 'string' && isSessionKey(cursor))) {
         throw new RangeError('list() takes as its cursor the next of the page before, or undefined');
       }
       const records = await this.runtime.backend.list(cursor, limit);

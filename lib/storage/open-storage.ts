@@ -21,8 +21,8 @@ const METHODS = [
   'close',
 ] as const satisfies (keyof SessionBackend)[];
 
-/** A storage in use. */
-export interface OpenedStorage {
+/** A storage as the sessions of an application use it. */
+export interface StorageInUse {
   backend: SessionBackend;
   /** Milliseconds that a call may take; undefined: any time. */
   limitMs?: number | undefined;
@@ -30,27 +30,37 @@ export interface OpenedStorage {
   isForeign?: boolean;
 }
 
+type OpeningOptions = StorageOptions & Pick<SessionOptions, 'maxSize'>;
+
 /**
  * Opens the storage that the options ask for. CherryPy's `storage_type`.
  * @param options that are right
  * @param moduleRef makes an instance of a class, with what it injects
  * @throws SessionOptionsException for an own backend that lacks a method
  */
-export async function openStorage(
-  options: StorageOptions & Pick<SessionOptions, 'maxSize'>,
+export async function openBackend(
+  options: OpeningOptions | undefined,
   moduleRef: Pick<ModuleRef, 'create'>,
-): Promise<OpenedStorage> {
+): Promise<SessionBackend> {
+  const { storageType, named, resolved } = resolveStorage(options);
+  return named
+    ? asItsName(await named.open(resolved, readableSize(options?.maxSize ?? DEFAULT_MAX_SIZE)))
+    : createOwn(storageType as Type<SessionBackend> | SessionBackend, moduleRef);
+}
+
+/** What the options say of the storage's use. Opens nothing: a test may put another backend in its place. */
+export function describeUse(options: OpeningOptions | undefined): Omit<StorageInUse, 'backend'> {
+  const { storageType, resolved } = resolveStorage(options);
+  const seconds = resolved.storageTimeout as number | undefined;
+  return { limitMs: seconds && seconds * 1000, isForeign: typeof storageType === 'object' };
+}
+
+/** The options themselves are asked, as they may be a class instance with getters. */
+function resolveStorage(options: OpeningOptions = {}) {
   const { storageType = 'ram' } = options;
   const named = storageNamed(storageType);
-  const resolved = resolveEach(named?.options ?? ownOptions, { ...options });
-  const seconds = resolved.storageTimeout as number | undefined;
-  return {
-    backend: named
-      ? asItsName(await named.open(resolved, readableSize(options.maxSize ?? DEFAULT_MAX_SIZE)))
-      : await createOwn(storageType as Type<SessionBackend> | SessionBackend, moduleRef),
-    limitMs: seconds && seconds * 1000,
-    isForeign: typeof storageType === 'object',
-  };
+  const resolved = resolveEach(named?.options ?? ownOptions, options as Record<string, unknown>);
+  return { storageType, named, resolved };
 }
 
 async function createOwn(

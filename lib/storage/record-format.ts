@@ -2,16 +2,41 @@
 export const RECORD_FORMAT = 1;
 
 /**
- * A record of a version that is not known is nobody's loss, as it stays, but trouble: it can neither be read nor counts as
- * absent.
- * @param format what the record says; records of before it was kept say nothing, and are of version 1
- * @throws Error that says what to do
+ * A record of a version that is not known. It is nobody's loss, as it stays, but trouble: it can neither be read nor counts
+ * as absent.
  */
-export function checkRecordFormat(key: string, format: unknown): void {
-  if (format !== RECORD_FORMAT && format !== undefined) {
-    throw new Error(
+export class RecordFormatException extends Error {
+  /** @param owner whose it says it is */
+  constructor(
+    key: string,
+    format: unknown,
+    readonly owner?: string | undefined,
+  ) {
+    super(
       `session ${key} is stored in format ${String(format)}, and this version of nest-sessions knows ${RECORD_FORMAT}; ` +
         'run the version that stored it, or a newer one',
     );
+  }
+}
+
+/**
+ * @param format what the record says; records of before it was kept say nothing, and are of version 1
+ * @throws RecordFormatException
+ */
+export function checkRecordFormat(key: string, format: unknown, owner?: string): void {
+  if (format !== RECORD_FORMAT && format !== undefined) {
+    throw new RecordFormatException(key, format, owner);
+  }
+}
+
+/** For lists, which leave such a record out: it is no reason to give none of the others. */
+export async function unlessLater<T>(reading: Promise<T>): Promise<T | undefined> {
+  try {
+    return await reading;
+  } catch (error) {
+    if (error instanceof RecordFormatException) {
+      return undefined;
+    }
+    throw error;
   }
 }

@@ -31,6 +31,8 @@ export interface SessionWrite extends SessionSettings {
   ttl: number;
   /** `create`: the key comes from 256 random bits that were just drawn, so that none can be there under it. */
   isFreshKey?: boolean;
+  /** `create`: the key of a record that this one is to take the place of, and that is removed next. */
+  replaces?: string;
 }
 
 /** A claim on one key's lock: who claims, and for how long without a renewal. Only ever used by one backend object. */
@@ -116,13 +118,14 @@ export interface SessionBackend {
   count?(): Promise<number>;
 
   /**
-   * A page of all records, in an order of their keys that stays the same. One that gets another key meanwhile may be on two pages, or on none.
+   * A page of all records, in an order of their keys that stays the same. One that gets another key meanwhile may be on
+   * two pages, or on none. One that a later version stored is left out.
    * @param after only those whose key comes after this one
    * @param limit how many at most; fewer than that: there are no more
    */
   list?(after: string | undefined, limit: number): Promise<StoredRecord[]>;
 
-  /** The records of an owner, oldest first. */
+  /** The records of an owner, oldest first, but for those that a later version stored. */
   findByOwner?(owner: string): Promise<StoredRecord[]>;
 
   /**

@@ -37,13 +37,12 @@ const TABLES: [storage: string, table: OptionTable][] = [
   [OWN, ownOptions],
 ];
 
-export const STORAGE_OPTION_NAMES: readonly string[] = [
-  'storageType',
-  ...new Set(TABLES.flatMap(([, table]) => Object.keys(table))),
-];
+const OPTION_NAMES = [...new Set(TABLES.flatMap(([, table]) => Object.keys(table)))];
+export const STORAGE_OPTION_NAMES: readonly string[] = ['storageType', ...OPTION_NAMES];
 
 /** @returns what is wrong with the storage that is asked for, and with options that go with another */
-export function checkStorageOptions({ storageType = 'ram', ...given }: Record<string, unknown>): string[] {
+export function checkStorageOptions(given: Record<string, unknown>): string[] {
+  const { storageType = 'ram' } = given;
   const named = storageNamed(storageType);
   if (!named && !isBackend(storageType)) {
     return [
@@ -71,7 +70,7 @@ const isBackend = (value: unknown): boolean =>
   typeof value === 'function' || typeof (value as Partial<SessionBackend> | null)?.lock === 'function';
 
 function checkForeign(given: Record<string, unknown>, chosen: string | undefined): string[] {
-  return STORAGE_OPTION_NAMES.filter(name => given[name] !== undefined).flatMap(name => {
+  return OPTION_NAMES.filter(name => given[name] !== undefined).flatMap(name => {
     const owners = TABLES.filter(([, table]) => Object.hasOwn(table, name)).map(([storage]) => storage);
     return chosen && owners.includes(chosen)
       ? []

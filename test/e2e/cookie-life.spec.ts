@@ -43,6 +43,13 @@ class LifeController {
     return { persistent: session.persistent };
   }
 
+  @Get('persistent-and-fail')
+  async persistentAndFail(@Session() session: Session) {
+    await session.touch();
+    session.persistent = !session.persistent;
+    throw new Error('after the change');
+  }
+
   @Get('regenerate')
   async regenerate(@Session() session: Session) {
     await session.regenerate();
@@ -229,6 +236,16 @@ for (const { storage, adapter } of SETUPS) {
         expect(await lives('/look')).toBe(persistent);
       },
     );
+
+    it('is told as stored, where the request that changed it failed', async () => {
+      await start();
+      await client.get('/write');
+      expect(sessionCookie(await client.get('/persistent-and-fail'))?.maxAge ?? 3600).toBe(3600);
+      expect(sessionCookie(await client.get('/look'))!.maxAge).toBe(3600);
+      await client.get('/persistent?value=false');
+      expect(sessionCookie(await client.get('/persistent-and-fail'))?.maxAge ?? null).toBeNull();
+      expect(sessionCookie(await client.get('/look'))!.maxAge).toBeNull();
+    });
 
     it('a session without a timeout of its own any more goes by the option again', async () => {
       await start();

@@ -5,7 +5,8 @@ import { crc32 } from 'node:zlib';
 import { Client } from 'pg';
 import { Logger } from '@nestjs/common';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { SessionStorageException } from 'nest-sessions';
+import { MemoryStore } from 'express-session';
+import { expressStore, SessionStorageException } from 'nest-sessions';
 import { sessionKey } from '../../lib/session/session-id.js';
 import { SETUPS, startApp } from '../support/app.js';
 import { Browser, ScriptController, useServer } from '../support/scripts.js';
@@ -136,6 +137,29 @@ describe.each(SETUPS.filter(({ storage }) => storage !== 'ram'))(
   setup => {
     const server = useServer(setup);
 
+    it("does not keep its owner's other sessions from lists, nor itself from a log-out everywhere", async ({
+      skip,
+    }) => {
+      skip(setup.storage === 'memcached', 'a storage that knows no owners');
+      const { store, sessions } = server;
+      const ids = await Promise.all(
+        ['a', 'b', 'later'].map(name => store.create({ name }, { owner: 'ann' })),
+      );
+      await LATER[setup.storage]!(sessions, sessionKey(ids[2]!));
+      const names = (found: { data: unknown; owner: string | undefined }[]) =>
+        found.filter(({ owner }) => owner === 'ann').map(({ data }) => (data as any).name);
+      expect(names(await store.findByOwner('ann')).sort()).toEqual(['a', 'b']);
+      const all: string[] = [];
+      for (let cursor: string | undefined, isFirst = true; isFirst || cursor; isFirst = false) {
+        const page = await store.list(cursor, 1);
+        all.push(...names(page.sessions));
+        cursor = page.next;
+      }
+      expect(all.sort()).toEqual(['a', 'b']);
+      expect(await store.destroyByOwner('ann')).toBe(3);
+      expect(await Promise.all(ids.map(id => store.exists(id)))).toEqual([false, false, false]);
+    });
+
     it('is answered 503 and stays, with its cookie; the log says what to do', async () => {
       const { store, sessions } = server;
       const id = await store.create({ name: 'later' });
@@ -162,6 +186,21 @@ describe.each(SETUPS.filter(({ storage }) => storage !== 'ram'))(
     });
   },
 );
+
+it('a record in a format of a later version in a store of express-session: stays, and can be ended', async () => {
+  const former = new MemoryStore();
+  const server = await startApp({ sessions: { storageType: expressStore(former) } });
+  const id = await server.store.create({ name: 'later' });
+  const { sessions } = former as unknown as { sessions: Record<string, string> };
+  const key = sessionKey(id);
+  sessions[key] = sessions[key]!.replace('"format":1', '"format":2');
+  const error = vi.spyOn(Logger.prototype, 'error').mockReturnValue();
+  await expect(server.store.get(id)).rejects.toThrow(SessionStorageException);
+  error.mockRestore();
+  expect(await server.store.destroy(id)).toBe(true);
+  expect(await server.store.exists(id)).toBe(false);
+  await server.close();
+});
 
 it("memcached: an item that is no lock, under a lock's key, keeps nobody waiting", async ({ skip }) => {
   skip(!isTested('memcached'));

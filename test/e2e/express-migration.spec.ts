@@ -226,6 +226,25 @@ describe('coming from express-session, at the same time', () => {
 });
 
 describe('coming from express-session, whose clock goes on', () => {
+  it.each([null, 30 * 24 * 3_600_000])(
+    'whether the cookie ended with the browser goes along: an age of %s',
+    async age => {
+      await withBoth(async (former, app) => {
+        const { sessions } = former.store as unknown as { sessions: Record<string, string> };
+        const browser = await former.user(app.url);
+        const [sid] = Object.keys(sessions);
+        const stored = JSON.parse(sessions[sid!]!);
+        const cookie = { ...stored.cookie, originalMaxAge: age, expires: null };
+        sessions[sid!] = JSON.stringify({ ...stored, cookie });
+        const answer = await browser.run(session => session.get('user'));
+        const own = answer.setCookies.find(header => header.startsWith('session_id='))!;
+        expect(own.includes('Max-Age')).toBe(age !== null);
+        expect(await browser.value(session => session.persistent)).toBe(age !== null);
+        browser.close();
+      });
+    },
+  );
+
   it('an age of which it has noted a millisecond less is what it was told', async () => {
     await withBoth(async (former, app) => {
       const { get } = former.store;

@@ -1,8 +1,13 @@
 import { Controller, Get, Injectable, Module, type DynamicModule, type Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
+import { Test } from '@nestjs/testing';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import {
+  SESSION_BACKEND,
   Session,
   SessionLocking,
   SessionOptionsException,
@@ -11,6 +16,7 @@ import {
   type SessionModuleOptions,
   type SessionOptionsFactory,
 } from 'nest-sessions';
+import { RamBackend } from '../../lib/storage/ram/ram.backend.js';
 import { ADAPTERS, SETUPS, type AdapterName } from '../support/app.js';
 import { Client } from '../support/client.js';
 import { newStorage } from '../support/storages.js';
@@ -160,9 +166,65 @@ describe('a factory that goes wrong', () => {
     await expect(create([sessions], [])).rejects.toBe(failure);
   });
 
+  it.each(['forRootAsync useFactory', 'forRootAsync useClass', 'forRootAsync useExisting'])(
+    '%s that gives undefined is the defaults',
+    async way => {
+      const app = await create([WAYS[way]!(undefined)], []);
+      expect(await app.get(SessionStore).count()).toBe(0);
+      await app.close();
+    },
+  );
+
+  it('isGlobal: undefined is the default', async () => {
+    @Module({ providers: [Greeter], exports: [Greeter] })
+    class OutsideModule {}
+    const app = await create([SessionsModule.forRoot({ isGlobal: undefined }), OutsideModule], []);
+    await app.close();
+  });
+
   it('forRoot without options is the defaults', async () => {
     const app = await create([SessionsModule.forRoot()], []);
     expect(await app.get(SessionStore).count()).toBe(0);
     await app.close();
   });
+});
+
+describe('options that are not an object literal', () => {
+  class Defaults {
+    readonly storageType = 'file' as const;
+  }
+  /** Getters and inherited properties are options like any other. */
+  const optionsOf = (storagePath: string): SessionModuleOptions =>
+    new (class extends Defaults {
+      get storagePath() {
+        return storagePath;
+      }
+    })();
+
+  it.each(Object.keys(WAYS).filter(way => way !== 'forRoot'))(
+    '%s: getters and inherited options are used, and checked',
+    async way => {
+      const folder = await mkdtemp(join(tmpdir(), 'nest-sessions-'));
+      const app = await create([WAYS[way]!(optionsOf(folder))], []);
+      await app.get(SessionStore).create({ a: 1 });
+      expect((await readdir(folder)).some(name => name.length === 2)).toBe(true);
+      await app.close();
+      await rm(folder, { recursive: true });
+      await expect(create([WAYS[way]!(optionsOf(''))], [])).rejects.toThrow(/storagePath is missing/);
+    },
+  );
+});
+
+it('a backend that a test puts in the place of SESSION_BACKEND: the one of the options is not opened', async () => {
+  const backend = new RamBackend(5);
+  const module = await Test.createTestingModule({
+    imports: [SessionsModule.forRoot({ storageType: 'postgresql', url: 'postgres://x@127.0.0.1:1/x' })],
+  })
+    .overrideProvider(SESSION_BACKEND)
+    .useValue(backend)
+    .compile();
+  await module.get(SessionStore).create({ a: 1 });
+  expect(await backend.count()).toBe(1);
+  await module.close();
+  expect(await backend.count()).toBe(0); // closed
 });

@@ -138,6 +138,26 @@ describe.each(ALL_SETUPS)('req.session: $storage, $adapter', setup => {
     expect(again.setCookies[0]).toContain('Max-Age=60;');
   });
 
+  it('cookie.maxAge = null is kept by who copies a session into the next, as passport does', async () => {
+    const browser = new Browser(server.url);
+    await browser.runExpress(session => {
+      session.a = 1;
+      session.cookie.maxAge = null;
+    });
+    const answer = await browser.runExpress(async (session, req) => {
+      await called(done => session.regenerate(done));
+      Object.assign(req.session, session);
+    });
+    expect(answer.setCookies[0]).not.toMatch(/Max-Age|Expires/);
+    expect(await browser.value(session => [session.get('a'), session.persistent])).toEqual([1, false]);
+  });
+
+  it.each([31_000, 65_000, 90_500])('cookie.originalMaxAge is the age that was set: %i', async ms => {
+    const browser = new Browser(server.url);
+    await browser.runExpress(session => void (session.cookie.maxAge = ms));
+    expect(await browser.expressValue(session => session.cookie.originalMaxAge)).toBe(ms);
+  });
+
   it('save stores now, before the answer', async () => {
     const browser = new Browser(server.url);
     const stored = await browser.expressValue(async session => {

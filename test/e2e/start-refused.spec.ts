@@ -69,13 +69,28 @@ describe.runIf(isTested('postgresql'))(
       );
     }
 
+    it('a table of version 0.1 is altered by the role that owns it, with no other right; others are told who can', async () => {
+      await sql(`GRANT USAGE ON SCHEMA public TO ${role}`);
+      await sql(`CREATE TABLE old_sessions (key text PRIMARY KEY, data json NOT NULL, owner text,
+        timeout double precision, created_at timestamptz NOT NULL, expires_at timestamptz NOT NULL, lock_token text,
+        locked_until timestamptz)`);
+      await sql(`GRANT SELECT, INSERT, UPDATE, DELETE ON old_sessions TO ${role}`);
+      expect(String(await refusal({ tableName: 'old_sessions' }))).toMatch(
+        new RegExp(
+          `role ${role} does not own it; run the migration AddSessionColumns .*with the role that does`,
+        ),
+      );
+      await sql(`ALTER TABLE old_sessions OWNER TO ${role}`);
+      expect(await refusal({ tableName: 'old_sessions' })).toBe('started');
+    });
+
     it('a role that may not make the table', async () => {
       await sql(`GRANT USAGE ON SCHEMA public TO ${role}`);
       const error = await refusal();
       expect(error).toBeInstanceOf(SessionOptionsException);
       expect(String(error)).toMatch(
         new RegExp(
-          `the role ${role} may not make or alter the table "nest_sessions".*GRANT USAGE, CREATE ON SCHEMA.*migrations of nest-sessions`,
+          `the role ${role} may not make the table "nest_sessions".*GRANT USAGE, CREATE ON SCHEMA.*migrations of nest-sessions`,
         ),
       );
     });

@@ -1,7 +1,7 @@
 import { Injectable, Optional, type DynamicModule, type INestApplication, type Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { Interval, ScheduleModule, SchedulerRegistry } from '@nestjs/schedule';
-import { chmodSync, chownSync, mkdirSync, utimesSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +11,7 @@ import {
   SESSION_CLEAN_UP_JOB,
   SessionsModule,
   SessionStore,
+  type SessionBackend,
   type SessionModuleOptions,
 } from 'nest-sessions';
 import { sessionKey } from '../../lib/session/session-id.js';
@@ -30,6 +31,42 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'nest-sessions-'));
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
+
+/** What somebody else puts into the folder of the storage. */
+const STRANGE: Record<string, (root: string) => void> = {
+  'a file with the name of a folder': root => writeFileSync(join(root, 'zz'), 'x'),
+  'a link to itself with the name of a folder': root => symlinkSync('zy', join(root, 'zy')),
+  'a link to itself with the name of a session': root => {
+    mkdirSync(join(root, 'zx'));
+    symlinkSync(`session-${'k'.repeat(43)}`, join(root, 'zx', `session-${'k'.repeat(43)}`));
+  },
+  'a folder with the name of a session': root =>
+    void mkdirSync(join(root, 'zw', `session-${'w'.repeat(43)}`), { recursive: true }),
+  'a file with the name of no key': root => {
+    mkdirSync(join(root, 'zv'));
+    writeFileSync(join(root, 'zv', 'session-short'), 'x');
+  },
+  'a file among the owners': root => {
+    mkdirSync(join(root, 'owners'), { recursive: true });
+    writeFileSync(join(root, 'owners', 'note'), 'x');
+  },
+};
+
+it.each(Object.entries(STRANGE))(
+  'files: %s keeps nothing from being swept, counted and listed',
+  async (_name, put) => {
+    const { store, app, sessions, close } = await startApp({ storage: 'file', sessions: { cleanFreq: 0 } });
+    const { storagePath } = sessions as { storagePath: string };
+    put(storagePath);
+    const [alive, dead] = [await store.create({ a: 1 }), await store.create({ a: 2 }, { owner: 'ann' })];
+    await app.get<SessionBackend>(SESSION_BACKEND).touch(sessionKey(dead), 1);
+    await until(async () => !(await store.exists(dead)));
+    expect(await store.cleanUp()).toBe(1);
+    expect(await store.count()).toBe(1);
+    expect((await store.list()).sessions.map(({ key }) => key)).toEqual([sessionKey(alive)]);
+    await close();
+  },
+);
 
 /** Minutes. */
 const MS = 1 / 60_000;

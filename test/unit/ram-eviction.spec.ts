@@ -1,4 +1,5 @@
 import * as fc from 'fast-check';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { RamBackend } from '../../lib/storage/ram/ram.backend.js';
 import { newLease, times } from '../contract/fixtures.js';
@@ -30,6 +31,35 @@ describe('ram, beyond maxSessions', () => {
     expect(await leftOf(backend, OWNERS)).toEqual(OWNERS);
     expect(await backend.findByOwner('ann')).toHaveLength(40);
     expect(await backend.count()).toBe(1_000);
+  });
+
+  it.each([
+    ['with owners', 'ann'],
+    ['without', undefined],
+  ])('what has expired goes before what lives: expired ones %s', async (_kind, owner) => {
+    const backend = new RamBackend(100);
+    for (let index = 0; index < 100; index++) {
+      await backend.create(keyOf(`dead-${index}`), { ...write(owner), ttl: 1 });
+    }
+    await sleep(10);
+    for (let index = 0; index < 50; index++) {
+      await backend.create(keyOf(`alive-${index}`), write(owner && undefined));
+    }
+    expect(await backend.count()).toBe(50);
+  });
+
+  it('a session that gets a new id pushes nobody out, itself included', async () => {
+    for (const maxSessions of [1, 2]) {
+      const backend = new RamBackend(maxSessions);
+      const [old, fresh, other] = ['old', 'fresh', 'other'].map(keyOf) as [string, string, string];
+      await backend.create(old, write('ann'));
+      if (maxSessions > 1) {
+        await backend.create(other, write('bob'));
+      }
+      expect(await backend.create(fresh, { ...write('ann'), replaces: old })).toBe(true);
+      expect(await backend.delete(old)).toBe(true);
+      expect(await backend.count()).toBe(maxSessions);
+    }
   });
 
   /** Each is a use of a session, as long as it is anonymous or all have owners. */

@@ -128,7 +128,7 @@ class ExpressStoreBackend implements SessionBackend {
   delete(key: string, lease?: Lease): Promise<boolean> {
     return this.inTurn(key, async () => {
       const isMeant = !lease || this.holds(key, lease);
-      const found = isMeant && (await this.find(key)) !== undefined;
+      const found = isMeant && (await this.findKept(key)) !== undefined;
       if (found) {
         await this.store.destroy(key);
         this.locks.delete(key);
@@ -173,6 +173,17 @@ class ExpressStoreBackend implements SessionBackend {
   }
 
   private async find(key: string): Promise<SessionRecord | undefined> {
+    const kept = await this.findKept(key);
+    if (!kept) {
+      return undefined;
+    }
+    const { format, ...record } = kept;
+    checkRecordFormat(key, format);
+    return record;
+  }
+
+  /** In whatever format. */
+  private async findKept(key: string): Promise<(SessionRecord & Pick<KeptRecord, 'format'>) | undefined> {
     const session = await this.store.get(key);
     const kept = session?.[RECORD];
     if (!isRecord(kept)) {
@@ -182,12 +193,7 @@ class ExpressStoreBackend implements SessionBackend {
     const expiresAt = new Date(expires || 0).getTime();
     // One that was touched may still be there with its old date: what the store gives has not expired.
     const isAlive = this.store.canTouch || expiresAt > Date.now();
-    if (!isAlive) {
-      return undefined;
-    }
-    const { format, ...record } = kept;
-    checkRecordFormat(key, format);
-    return { ...record, expiresAt, lastUsedAt: expiresAt - (originalMaxAge ?? 0) };
+    return isAlive ? { ...kept, expiresAt, lastUsedAt: expiresAt - (originalMaxAge ?? 0) } : undefined;
   }
 
   private async moveExpiry(key: string, ttl: number): Promise<boolean> {

@@ -1,3 +1,4 @@
+import { RecordFormatException, unlessLater } from '../record-format.js';
 import type { OwnerSelection, SessionBackend, StoredRecord } from '../session-backend.js';
 import type { OwnerIndex } from './owner-index.js';
 
@@ -14,7 +15,7 @@ export class FileOwners {
   async find(owner: string): Promise<StoredRecord[]> {
     const found: StoredRecord[] = [];
     for (const key of await this.hints.keysOf(owner)) {
-      const record = await this.backend.read(key);
+      const record = await unlessLater(this.backend.read(key));
       if (record?.owner === owner) {
         found.push({ key, record });
       }
@@ -46,10 +47,22 @@ export class FileOwners {
   }
 
   private async removeOwned(key: string, owner: string): Promise<boolean> {
-    const isRemoved = (await this.backend.read(key))?.owner === owner && (await this.backend.delete(key));
+    const isRemoved = (await this.ownerOf(key)) === owner && (await this.backend.delete(key));
     if (isRemoved) {
       await this.hints.remove(owner, key);
     }
     return isRemoved;
+  }
+
+  /** Also of a record that a later version stored: "log out everywhere" does not leave it. */
+  private async ownerOf(key: string): Promise<string | undefined> {
+    try {
+      return (await this.backend.read(key))?.owner;
+    } catch (error) {
+      if (error instanceof RecordFormatException) {
+        return error.owner;
+      }
+      throw error;
+    }
   }
 }

@@ -1,3 +1,4 @@
+import type { Dirent } from 'node:fs';
 import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { unlessMissing } from './file-errors.js';
@@ -20,13 +21,14 @@ export class FileSweep {
   /** @param removeExpired tells whether it removed the session @returns how many sessions were removed */
   async cleanUp(removeExpired: (key: string) => Promise<boolean>): Promise<number> {
     let removed = 0;
-    await this.forEachFile(async (name, path, names) => {
+    await this.forEachFile(async (entry, path, names) => {
+      const { name } = entry;
       if (name.endsWith(LOCK_SUFFIX)) {
         if (!names.has(name.slice(0, -LOCK_SUFFIX.length))) {
           await this.removeLeftoverLock(path);
         }
       } else if (
-        name.startsWith(SESSION_PREFIX) &&
+        isSession(entry) &&
         (await this.records.hasExpired(path)) &&
         (await removeExpired(name.slice(SESSION_PREFIX.length)))
       ) {
@@ -41,8 +43,8 @@ export class FileSweep {
 
   async count(): Promise<number> {
     let count = 0;
-    await this.forEachFile(async (name, path) => {
-      if (isSession(name) && !(await this.records.hasExpired(path, true))) {
+    await this.forEachFile(async (entry, path) => {
+      if (isSession(entry) && !(await this.records.hasExpired(path, true))) {
         count++;
       }
     });
@@ -55,12 +57,11 @@ export class FileSweep {
    */
   async *keys(after = ''): AsyncGenerator<string> {
     this.records.ensurePresent();
-    const folders = (await readdir(this.root)).filter(name => name.length === 2 && name >= after.slice(0, 2));
+    const folders = (await this.folders()).filter(name => name >= after.slice(0, 2));
     for (const folder of folders.sort()) {
-      const names = (await unlessMissing(readdir(join(this.root, folder)))) ?? [];
-      yield* names
+      yield* (await entriesOf(join(this.root, folder)))
         .filter(isSession)
-        .map(name => name.slice(SESSION_PREFIX.length))
+        .map(({ name }) => name.slice(SESSION_PREFIX.length))
         .filter(key => key > after)
         .sort();
     }
@@ -68,19 +69,26 @@ export class FileSweep {
 
   /** Folder by folder, a few files at a time. @param step gets the names in its folder, too */
   private async forEachFile(
-    step: (name: string, path: string, names: ReadonlySet<string>) => Promise<void>,
+    step: (entry: Dirent, path: string, names: ReadonlySet<string>) => Promise<void>,
   ): Promise<void> {
     this.records.ensurePresent();
-    for (const folder of (await readdir(this.root)).filter(name => name.length === 2)) {
-      const names = new Set(await unlessMissing(readdir(join(this.root, folder))));
-      const rest = names.values();
+    for (const folder of await this.folders()) {
+      const entries = await entriesOf(join(this.root, folder));
+      const names = new Set(entries.map(({ name }) => name));
+      const rest = entries.values();
       const worker = async () => {
-        for (const name of rest) {
-          await step(name, join(this.root, folder, name), names);
+        for (const entry of rest) {
+          await step(entry, join(this.root, folder, entry.name), names);
         }
       };
       await Promise.all(Array.from({ length: WIDTH }, worker));
     }
+  }
+
+  private async folders(): Promise<string[]> {
+    return (await entriesOf(this.root))
+      .filter(entry => entry.name.length === 2 && entry.isDirectory())
+      .map(({ name }) => name);
   }
 
   /** A process that died between two steps of a removal leaves a lock without a session. */
@@ -92,7 +100,14 @@ export class FileSweep {
   }
 }
 
-const isSession = (name: string): boolean => name.startsWith(SESSION_PREFIX) && !name.endsWith(LOCK_SUFFIX);
+const SESSION_NAME = new RegExp(`^${SESSION_PREFIX}[\\w-]{43}$`);
+
+/** What somebody else put into the folder, such as a link that leads nowhere, is left alone. */
+const isSession = (entry: Dirent): boolean => entry.isFile() && SESSION_NAME.test(entry.name);
+
+/** None of a folder that is gone. */
+const entriesOf = async (folder: string): Promise<Dirent[]> =>
+  (await unlessMissing(readdir(folder, { withFileTypes: true }))) ?? [];
 
 async function removeIfOld(path: string): Promise<void> {
   const stats = await unlessMissing(stat(path));

@@ -11,6 +11,7 @@ import type {
   SessionRecord,
   SessionWrite,
 } from '../session-backend.js';
+import { unlessLater } from '../record-format.js';
 import { isErrno, unlessMissing } from './file-errors.js';
 import { FileRecords } from './file-records.js';
 import { FileLock, LOCK_SUFFIX, LockWatch } from './file-lock.js';
@@ -203,7 +204,7 @@ export class FileBackend implements SessionBackend {
   async list(after: string | undefined, limit: number): Promise<StoredRecord[]> {
     const page: StoredRecord[] = [];
     for await (const key of this.sweep.keys(after)) {
-      const record = await this.read(key);
+      const record = await unlessLater(this.read(key));
       if (record && page.push({ key, record }) === limit) {
         break;
       }

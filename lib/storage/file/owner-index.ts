@@ -40,7 +40,8 @@ export class OwnerIndex {
 
   /** Drops the hints of sessions that are gone. */
   async prune(isStored: (key: string) => Promise<boolean>): Promise<void> {
-    for (const name of (await unlessMissing(readdir(this.root))) ?? []) {
+    const all = (await unlessMissing(readdir(this.root, { withFileTypes: true }))) ?? [];
+    for (const { name } of all.filter(entry => entry.isDirectory())) {
       const folder = join(this.root, name);
       for (const key of (await unlessMissing(readdir(folder))) ?? []) {
         const hint = join(folder, key);

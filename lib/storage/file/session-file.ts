@@ -37,7 +37,7 @@ export function formatSessionFile(header: Omit<Header, 'v'>, data: string): Buff
 
 /**
  * @returns undefined for a torn or a foreign file, and for another session's
- * @throws Error for a record of an unknown format
+ * @throws RecordFormatException
  */
 export function parseSessionFile(content: Buffer, key: string, times: FileTimes): SessionRecord | undefined {
   const crc = Number.parseInt(content.toString('latin1', 0, CRC_LENGTH), 16);
@@ -54,7 +54,7 @@ export function parseSessionFile(content: Buffer, key: string, times: FileTimes)
   if (typeof header?.v !== 'number' || header.key !== key) {
     return undefined;
   }
-  checkRecordFormat(key, header.v);
+  checkRecordFormat(key, header.v, header.owner);
   const { createdAt, owner, timeout, persistent } = header;
   return { data: content.toString('utf8', end + 1), owner, timeout, persistent, createdAt, ...times };
 }

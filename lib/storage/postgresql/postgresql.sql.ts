@@ -45,6 +45,7 @@ const SWEEP_KEY = `'sweep'`;
 /** PostgreSQL's, and so more bytes than a value can have. */
 export const MAX_INTEGER = 2 ** 31 - 1;
 
+const KNOWN = `format = ${RECORD_FORMAT}`;
 const UNEXPIRED = `expires_at > statement_timestamp()`;
 /**
  * Data that is larger than any session's is not sent: what comes instead is no data. Its size in the table, where it may be
@@ -174,9 +175,10 @@ export function postgresqlStatements(
       SELECT (SELECT count(*)::int FROM removed) AS removed FROM turn`,
     sweepDone: `DELETE FROM ${table} WHERE key = ${SWEEP_KEY} AND lock_token = $1 RETURNING ${NO_WAIT}`,
     count: `SELECT count(*)::int AS count FROM ${table} WHERE ${UNEXPIRED}`,
-    // Without the sweep's own row, which has expired.
-    list: `SELECT ${RECORD} FROM ${table} WHERE key > $1 AND ${UNEXPIRED} ORDER BY key LIMIT $2`,
-    findByOwner: `SELECT ${RECORD} FROM ${table} WHERE owner = $1 AND ${UNEXPIRED} ORDER BY created_at, key`,
+    // Without what is no session's, and what a later version stored: it is no reason to give none of the others.
+    list: `SELECT ${RECORD} FROM ${table} WHERE key > $1 AND ${UNEXPIRED} AND ${KNOWN} AND length(key) = 43
+      ORDER BY key LIMIT $2`,
+    findByOwner: `SELECT ${RECORD} FROM ${table} WHERE owner = $1 AND ${UNEXPIRED} AND ${KNOWN} ORDER BY created_at, key`,
     // Neither waits for a row while it has another: those that lock several rows would wait for each other.
     deleteByOwner: deleteOwned('FOR UPDATE SKIP LOCKED'),
     deleteOneByOwner: deleteOwned('LIMIT 1 FOR UPDATE'),

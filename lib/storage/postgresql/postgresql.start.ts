@@ -45,10 +45,13 @@ export function describeRefusal(
   const migration = 'or run the migrations of nest-sessions/postgresql with another role';
   const remedies: Record<string, string> = {
     '3F000': `${schema} does not exist; make it (CREATE SCHEMA), or set schema to another`,
-    '42501': `the role ${role} may not make or alter the table ${name}, or use ${schema}; GRANT USAGE, CREATE ON SCHEMA … TO "${role}", set schema to another, ${migration}`,
+    '42501': `the role ${role} may not make the table ${name}, or use ${schema}; GRANT USAGE, CREATE ON SCHEMA … TO "${role}", set schema to another, ${migration}`,
     '25006': `the table ${name} is missing, and the server only reads: name the primary one in url or connection, ${migration}`,
   };
-  const remedy = remedies[(error as Cause)?.code ?? ''];
+  const isOwnersAffair = /must be owner/.test(describeError(error));
+  const remedy = isOwnersAffair
+    ? `the table ${name} is one of an older version, and the role ${role} does not own it; run the migration AddSessionColumns of nest-sessions/postgresql with the role that does`
+    : remedies[(error as Cause)?.code ?? ''];
   return remedy === undefined
     ? error
     : new SessionOptionsException([`${remedy} (${describeError(error)})`], { cause: error });

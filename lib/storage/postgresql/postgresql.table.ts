@@ -88,7 +88,7 @@ export async function openTable(
   try {
     let found = await findTable(query, table);
     if (mayCreate && (!found.isThere || isOlder(found))) {
-      await createTable(dataSource, table);
+      await (found.isThere ? query(addColumnsStatement(table)) : createTable(dataSource, table));
       found = await findTable(query, table);
     }
     checkTable(found, table, role);
@@ -118,7 +118,7 @@ async function createTable(dataSource: DataSource, table: SessionTable): Promise
     await manager.query(`SELECT pg_advisory_xact_lock(hashtext('nest-sessions'), hashtext($1))`, [
       quoteTable(table),
     ]);
-    for (const statement of [...createTableStatements(table), addColumnsStatement(table)]) {
+    for (const statement of createTableStatements(table)) {
       await manager.query(statement);
     }
   });

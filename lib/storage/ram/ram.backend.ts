@@ -117,7 +117,7 @@ export class RamBackend implements SessionBackend {
       before: undefined,
       after: undefined,
     };
-    if (this.entries.size >= this.maxSessions) {
+    if (this.entries.size >= this.maxSessions && write.replaces === undefined) {
       this.evict();
     }
     this.entries.set(key, entry);
@@ -265,13 +265,15 @@ export class RamBackend implements SessionBackend {
     this.use(entry);
   }
 
-  /** Removes the one that is missed least: of those in use, one only if there is no other. */
+  /** Removes the one that is missed least: one that has expired, and of those in use, one only if there is no other. */
   private evict(): void {
     // A holder that has died gives nothing back. Who took a lease first is the first whose lease lapses.
     for (let entry = this.locked.first; entry && !isLeased(entry); entry = this.locked.first) {
       this.use(entry);
     }
-    const entry = this.anonymous.first ?? this.owned.first ?? this.locked.first;
+    const { anonymous, owned, locked } = this;
+    const firsts = [anonymous.first, owned.first, locked.first].filter(each => each !== undefined);
+    const entry = firsts.find(({ expiresAt }) => expiresAt <= Date.now()) ?? firsts[0];
     if (entry) {
       this.drop(entry);
     }
