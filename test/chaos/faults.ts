@@ -127,7 +127,7 @@ export class Troublemaker {
       case 'kill':
         await server.kill();
         await sleep(share * 1500);
-        return server.start();
+        return server.restart();
       case 'stop':
         server.signal('SIGSTOP');
         await sleep(ms);

@@ -7,6 +7,8 @@ import { sendRaw, type Answer } from '../support/client.js';
 
 /** Characters of what it wrote to stderr that are kept. */
 const MAX_STDERR = 4000;
+/** How often it is started, where its storage does not answer. Each takes a second or more. */
+const RESTARTS = 10;
 
 /** One process of the application, which is killed, stopped and started again. */
 export class ServerProcess {
@@ -75,6 +77,20 @@ export class ServerProcess {
       });
     });
     this.isUp = true;
+  }
+
+  /** As whoever runs it does: one that did not start, as its storage is in trouble too, is started again. */
+  async restart(): Promise<void> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await this.start();
+      } catch (error) {
+        if (tries === RESTARTS || !/did not answer within|ECONNREFUSED/.test(this.crash ?? '')) {
+          throw error;
+        }
+        this.crash = undefined;
+      }
+    }
   }
 
   async kill(): Promise<void> {
