@@ -26,7 +26,9 @@ export { SessionStore } from './session/session-store.js';
 export { expressStore } from './storage/express-store/express-store.backend.js';
 export type { ExpressStore } from './options/express-store.js';
 export type {
+  Admission,
   Lease,
+  OwnerLimit,
   StoredRecord,
   OwnerSelection,
   SessionBackend,

@@ -146,6 +146,13 @@ export class SessionLeaseLostException extends SessionHttpException {
   }
 }
 
+/** 403: the owner has as many sessions as `maxSessionsPerOwner` allows, and `beyondMaxSessions` is `'refuse'`. */
+export class SessionLimitException extends SessionHttpException {
+  constructor() {
+    super('The account has as many sessions as it may have', 403);
+  }
+}
+
 /** 409: the session was destroyed, or expired, while this request changed it; the changes were dropped. */
 export class SessionDestroyedException extends SessionHttpException {
   constructor() {

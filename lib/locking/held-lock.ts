@@ -1,4 +1,4 @@
-import type { Lease, SessionRecord, SessionWrite } from '../storage/session-backend.js';
+import type { Lease, OwnerLimit, SessionRecord, SessionWrite } from '../storage/session-backend.js';
 import { usedNow } from '../storage/used-now.js';
 import type { KeyQueue } from './key-queue.js';
 import type { LockManager } from './lock-manager.js';
@@ -21,23 +21,30 @@ export class HeldLock {
   /**
    * Stores the record.
    * @param release ends the lock in the same step; it is handed on once the record is stored
-   * @returns false, with nothing stored and the lock ended, if the session is gone or the lock was lost
+   * @param limit what its owner is kept to: for one who did not have it before
+   * @returns false, with nothing stored and the lock ended, if the session is gone or the lock was lost; `'refused'`, with
+   * nothing stored and the lock held on, if the owner has too many
    */
-  async save(write: SessionWrite, release = false): Promise<boolean> {
+  async save(write: SessionWrite, release = false, limit?: OwnerLimit): Promise<boolean | 'refused'> {
     const { manager, queue, lease } = this;
+    const { key } = queue;
     const handOver = release && manager.mayHandOver(queue);
-    let saved = false;
+    const save = { unlock: release && !handOver };
+    let saved: boolean | 'refused' = false;
     try {
-      saved = await manager.backend.save(queue.key, write, lease, { unlock: release && !handOver });
+      const { owner } = write;
+      saved = await (limit && owner !== undefined
+        ? manager.backend.admit!({ key, write: { ...write, owner }, lease, save }, limit)
+        : manager.backend.save(key, write, lease, save));
     } catch (error) {
       manager.fail(queue.key, lease, error); // stored or not: the lock must not stay
       throw error;
     } finally {
-      if (saved) {
+      if (saved === true) {
         this.renewedAt = performance.now();
         this.record = toRecord({ ...write, createdAt: this.record.createdAt });
       }
-      if (release || !saved) {
+      if (saved !== 'refused' && (release || !saved)) {
         void this.end(saved && handOver);
       }
     }

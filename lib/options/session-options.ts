@@ -87,6 +87,16 @@ export const sessionOptions = {
   maxWaiters: number({ above: 0, integer: true, unit: 'requests', default: 200 }),
   /** Seconds until the lock of a process that died lapses. Default 30. */
   leaseTime: number({ min: 0.1, max: MAX_SECONDS, unit: 'seconds', default: 30 }),
+  /**
+   * How many sessions one owner may have at a time. Default: any number. Needs a storage that knows owners: `'ram'`,
+   * `'file'` or `'postgresql'`.
+   */
+  maxSessionsPerOwner: number({ above: 0, integer: true, unit: 'sessions', default: Infinity }),
+  /**
+   * What happens where one more session gets an owner who has `maxSessionsPerOwner` already. `'endOldest'` (default): the
+   * one that began first ends. `'refuse'`: nothing of the new one is stored, and the request is answered 403.
+   */
+  beyondMaxSessions: oneOf(['endOldest', 'refuse'], 'endOldest'),
   /** True: store every session that is accessed, and set its cookie, as CherryPy does. Default false. */
   saveUninitialized: bool(false),
   /** Seconds: an unchanged session is not touched again before they have passed. Default 0. */

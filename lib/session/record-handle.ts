@@ -1,4 +1,8 @@
-import { SessionDestroyedException, SessionLeaseLostException } from '../exceptions/session.exception.js';
+import {
+  SessionDestroyedException,
+  SessionLeaseLostException,
+  SessionLimitException,
+} from '../exceptions/session.exception.js';
 import { toRecord, type HeldLock } from '../locking/held-lock.js';
 import type { LockWait } from '../locking/waiter.js';
 import type { SessionRecord, SessionWrite } from '../storage/session-backend.js';
@@ -74,19 +78,33 @@ export class RecordHandle {
     }
   }
 
-  /** Inserts the record. @returns false if the key is taken */
+  /**
+   * Inserts the record.
+   * @returns false if the key is taken
+   * @throws SessionLimitException if its owner has too many: then nothing was stored
+   */
   async create(key: string, write: SessionWrite, keepLock: boolean): Promise<boolean> {
     const { backend, locks } = this.runtime;
     const lease = keepLock ? locks.newLease() : undefined;
+    const { owner } = write;
+    // One that moves has its owner already.
+    const limit = write.replaces === undefined ? this.runtime.ownerLimit : undefined;
+    let isCreated: boolean | 'refused';
     this.key = key;
     try {
-      if (!(await backend.create(key, write, lease))) {
-        return false;
-      }
+      isCreated = await (limit && owner !== undefined
+        ? backend.admit({ key, write: { ...write, owner }, lease }, limit)
+        : backend.create(key, write, lease));
     } catch (error) {
       locks.fail(key, lease, error);
       this.state = { name: 'unsure', record: undefined, written: write.data };
       throw error;
+    }
+    if (isCreated === 'refused') {
+      throw new SessionLimitException();
+    }
+    if (!isCreated) {
+      return false;
     }
     const record = toRecord(write);
     this.state = lease ? { name: 'held', lock: locks.adopt(key, lease, record) } : { name: 'read', record };
@@ -96,17 +114,21 @@ export class RecordHandle {
   /**
    * With the lock in hand.
    * @param release frees it in the same step
-   * @throws SessionDestroyedException, SessionLeaseLostException: then nothing was stored
+   * @throws SessionDestroyedException, SessionLeaseLostException, SessionLimitException: then nothing was stored
    */
   async save(write: SessionWrite, release: boolean): Promise<void> {
     const { lock } = this;
     const { record } = lock;
-    let isSaved: boolean;
+    const limit = write.owner === record.owner ? undefined : this.runtime.ownerLimit;
+    let isSaved: boolean | 'refused';
     try {
-      isSaved = await lock.save(write, release);
+      isSaved = await lock.save(write, release, limit);
     } catch (error) {
       this.state = { name: 'unsure', record, written: write.data };
       throw error;
+    }
+    if (isSaved === 'refused') {
+      throw new SessionLimitException();
     }
     if (!isSaved) {
       throw await this.end(record);

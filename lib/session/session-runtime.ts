@@ -1,6 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { inspect } from 'node:util';
+import { SessionOptionsException } from '../exceptions/session.exception.js';
 import { LockManager } from '../locking/lock-manager.js';
 import { generateSessionId } from '../options/generate-id-option.js';
 import type { ResolvedSessionOptions } from '../options/session-options.js';
@@ -8,7 +9,7 @@ import { readableSize } from '../options/size-limit.js';
 import { DamageLog } from '../storage/damage-log.js';
 import { FailSafeBackend } from '../storage/fail-safe-backend.js';
 import type { StorageInUse } from '../storage/open-storage.js';
-import type { SessionRecord } from '../storage/session-backend.js';
+import type { OwnerLimit, SessionBackend, SessionRecord } from '../storage/session-backend.js';
 import { assertRecord } from './assert-record.js';
 import { SessionCodec, type StoredValues } from './session-codec.js';
 
@@ -29,6 +30,8 @@ export class SessionRuntime {
   readonly logger = new Logger('Sessions');
   private readonly damage = new DamageLog('Sessions');
   readonly lifetimeMs: number;
+  /** Undefined: an owner may have any number of sessions. */
+  readonly ownerLimit: OwnerLimit | undefined;
   /** Whether ids are 256 bits that were just drawn, so that none can be in use: not the application's own. */
   readonly drawsIds: boolean;
   private hasWarnedOfTwo = false;
@@ -43,6 +46,7 @@ export class SessionRuntime {
     this.lifetimeMs = options.lifetime * 60_000;
     this.drawsIds = options.generateId === generateSessionId;
     const { backend, limitMs } = storage;
+    this.ownerLimit = ownerLimit(options, backend);
     this.backend = new FailSafeBackend(backend, options.debug, key => this.codec.forget(key), limitMs);
     this.locks = new LockManager(this.backend, options.leaseTime * 1000, options.maxWaiters);
   }
@@ -123,4 +127,19 @@ export class SessionRuntime {
       await this.backend.close(); // an instance that the application made is the application's to close
     }
   }
+}
+
+/** @throws SessionOptionsException if the storage can't keep to it */
+function ownerLimit(options: ResolvedSessionOptions, backend: SessionBackend): OwnerLimit | undefined {
+  const { maxSessionsPerOwner: max, beyondMaxSessions } = options;
+  if (max === Infinity) {
+    return undefined;
+  }
+  if (!backend.admit) {
+    throw new SessionOptionsException([
+      `maxSessionsPerOwner needs a storage that can count an owner's sessions, such as 'postgresql', 'file' or 'ram'; ` +
+        `an own backend needs the method admit()`,
+    ]);
+  }
+  return { max, refuses: beyondMaxSessions === 'refuse' };
 }

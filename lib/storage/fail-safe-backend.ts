@@ -6,7 +6,15 @@ import {
   SessionUnsupportedException,
 } from '../exceptions/session.exception.js';
 import { describeError } from './describe-error.js';
-import type { Lease, StoredRecord, OwnerSelection, SessionBackend, SessionWrite } from './session-backend.js';
+import type {
+  Admission,
+  Lease,
+  OwnerLimit,
+  OwnerSelection,
+  SessionBackend,
+  SessionWrite,
+  StoredRecord,
+} from './session-backend.js';
 
 /**
  * A backend whose failures are logged and become `SessionStorageException` (503), so that nobody above can
@@ -93,6 +101,13 @@ export class FailSafeBackend implements SessionBackend {
       throw new SessionUnsupportedException('findByOwner');
     }
     return this.guard('findByOwner', '', () => this.backend.findByOwner!(owner));
+  }
+
+  admit(admission: Admission, limit: OwnerLimit): Promise<boolean | 'refused'> {
+    const { key, lease } = admission;
+    this.onDelete?.();
+    const admit = () => this.backend.admit!(admission, limit);
+    return this.guard('admit', key, admit, this.limitMs, () => lease && this.backend.unlock(key, lease));
   }
 
   deleteByOwner(owner: string, options?: OwnerSelection): Promise<number> {

@@ -129,6 +129,14 @@ export interface SessionBackend {
   findByOwner?(owner: string): Promise<StoredRecord[]>;
 
   /**
+   * Stores a record that was not its owner's before, as `create` or `save` does, but keeps its owner to a limit. Exact, as
+   * long as all processes ask this way: at no time has an owner more records than the limit allows, but for one whose key
+   * is changing, which is there twice.
+   * @returns as `create` or `save`; `'refused'`, with nothing written or removed, if the limit refuses it
+   */
+  admit?(admission: Admission, limit: OwnerLimit): Promise<boolean | 'refused'>;
+
+  /**
    * Removes the records of an owner, as `delete` does.
    * @param options.except keep this key
    * @param options.only remove this key alone, if it is the owner's
@@ -136,6 +144,18 @@ export interface SessionBackend {
    */
   deleteByOwner?(owner: string, options?: OwnerSelection): Promise<number>;
 }
+
+/** How many records an owner may have, and what happens where one more comes. */
+export interface OwnerLimit {
+  max: number;
+  /** True: it is refused. False: the owner's oldest ones, by `createdAt`, are removed, as `delete` does. */
+  refuses: boolean;
+}
+
+/** A record that becomes an owner's: the parameters of `create`, or with `save` those of `save`. */
+export type Admission = { key: string; write: SessionWrite & { owner: string } } & (
+  { lease: Lease | undefined; save?: undefined } | { lease: Lease; save: { unlock: boolean } }
+);
 
 export interface OwnerSelection {
   except?: string | undefined;

@@ -1,3 +1,4 @@
+import { describeAdmission } from './admission.js';
 import { describeConcurrency } from './concurrency.js';
 import { describeLocks } from './locks.js';
 import { describeMethods } from './methods.js';
@@ -9,7 +10,7 @@ import type { TestStorage } from './test-storage.js';
 
 /**
  * Describes the tests of the storage contract, `SessionBackend`: what this package's own storages have to pass. Tests of
- * methods that a storage may leave out (owners, `list`, `count`) are skipped where they are missing.
+ * methods that a storage may leave out (owners, limits, `list`, `count`) are skipped where they are missing.
  * @param name what the tests are titled with
  * @param open opens a new storage with nothing in it; called by each test
  * @param runner default: the global `describe` and `it`, or else those of node:test
@@ -24,6 +25,7 @@ export function describeSessionBackend(
   describeMethods(suite);
   describeLocks(suite);
   describeOwners(suite);
+  describeAdmission(suite);
   describeRecords(suite);
   describeConcurrency(suite);
 }

@@ -4,7 +4,7 @@ import type { TestRunner } from './test-runner.js';
 import type { TestStorage } from './test-storage.js';
 
 /** A method that a storage may leave out. */
-type Optional = 'count' | 'list' | 'findByOwner' | 'deleteByOwner';
+type Optional = 'count' | 'list' | 'findByOwner' | 'deleteByOwner' | 'admit';
 type Having<Needed extends Optional> = SessionBackend & Required<Pick<SessionBackend, Needed>>;
 
 /** What a test works on: a storage with nothing in it. */

@@ -1,11 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { recordedSuite } from '../support/recorded-suite.js';
+import { admissions } from './mutants/admissions.js';
 import { lists } from './mutants/lists.js';
 import { locks } from './mutants/locks.js';
 import { records } from './mutants/records.js';
 import { saves } from './mutants/saves.js';
 
-const MUTANTS = [...saves, ...locks, ...records, ...lists];
+const MUTANTS = [...saves, ...locks, ...records, ...lists, ...admissions];
 
 describe('the contract suite proves something: it refuses storages that break the contract', () => {
   it.each(MUTANTS)('$breaks', async ({ Backend, refusedBy }) => {

@@ -69,6 +69,14 @@ class SessionController {
     return { id: await this.store.create({ entries: [] }, { owner }) };
   }
 
+  /** As applications log in. */
+  @Get('log-in/:owner')
+  async logIn(@Session() session: Session, @Param('owner') owner: string) {
+    await session.regenerate();
+    session.owner = owner;
+    session.set('entries', []);
+  }
+
   /** @returns also when the lock was there, in milliseconds since 1970 */
   @Get('increment')
   async increment(@Session() session: Session, @Query('work') ms?: string) {

@@ -6,6 +6,7 @@ import type {
   SessionSettings,
   SessionWrite,
 } from '../session-backend.js';
+import { Turns } from '../turns.js';
 import type { ExpressStore, ExpressStoredSession } from '../../options/express-store.js';
 import { ExpressStoreClient } from './express-store-client.js';
 
@@ -42,17 +43,17 @@ class ExpressStoreBackend implements SessionBackend {
   readonly inProcess = true;
 
   private readonly locks = new Map<string, Lock>();
-  /** The last call of each key that is under way: between a look and a write, no other gets in. */
-  private readonly turns = new Map<string, Promise<unknown>>();
+  /** By key: between a look and a write, no other call gets in. */
+  private readonly turns = new Turns();
 
   constructor(private readonly store: ExpressStoreClient) {}
 
   read(key: string): Promise<SessionRecord | undefined> {
-    return this.inTurn(key, () => this.find(key));
+    return this.turns.run(key, () => this.find(key));
   }
 
   lock(key: string, lease: Lease): Promise<SessionRecord | 'busy' | undefined> {
-    return this.inTurn(key, async () => {
+    return this.turns.run(key, async () => {
       const record = await this.find(key);
       const lock = this.locks.get(key);
       if (record && lock && lock.token !== lease.token && lock.until > Date.now()) {
@@ -66,7 +67,7 @@ class ExpressStoreBackend implements SessionBackend {
   }
 
   renew(key: string, lease: Lease): Promise<boolean> {
-    return this.inTurn(key, async () => {
+    return this.turns.run(key, async () => {
       const renewed =
         this.holds(key, lease) && (await this.find(key)) !== undefined && this.holds(key, lease);
       if (renewed) {
@@ -77,7 +78,7 @@ class ExpressStoreBackend implements SessionBackend {
   }
 
   unlock(key: string, lease: Lease, ttl?: number): Promise<void> {
-    return this.inTurn(key, async () => {
+    return this.turns.run(key, async () => {
       if (this.holds(key, lease)) {
         try {
           if (ttl !== undefined) {
@@ -91,11 +92,11 @@ class ExpressStoreBackend implements SessionBackend {
   }
 
   touch(key: string, ttl: number): Promise<boolean> {
-    return this.inTurn(key, () => this.moveExpiry(key, ttl));
+    return this.turns.run(key, () => this.moveExpiry(key, ttl));
   }
 
   create(key: string, write: SessionWrite, lease?: Lease): Promise<boolean> {
-    return this.inTurn(key, async () => {
+    return this.turns.run(key, async () => {
       // express-session never asks a store for a new id: some stores throw at one that they do not know.
       if (!write.isFreshKey && (await this.find(key))) {
         return false;
@@ -110,7 +111,7 @@ class ExpressStoreBackend implements SessionBackend {
   }
 
   save(key: string, write: SessionWrite, lease: Lease, { unlock }: { unlock: boolean }): Promise<boolean> {
-    return this.inTurn(key, async () => {
+    return this.turns.run(key, async () => {
       const record = this.holds(key, lease) ? await this.find(key) : undefined;
       if (!record || !this.holds(key, lease)) {
         return false;
@@ -126,7 +127,7 @@ class ExpressStoreBackend implements SessionBackend {
   }
 
   delete(key: string, lease?: Lease): Promise<boolean> {
-    return this.inTurn(key, async () => {
+    return this.turns.run(key, async () => {
       const isMeant = !lease || this.holds(key, lease);
       const found = isMeant && (await this.findKept(key)) !== undefined;
       if (found) {
@@ -150,18 +151,6 @@ class ExpressStoreBackend implements SessionBackend {
 
   async close(): Promise<void> {
     this.locks.clear();
-  }
-
-  private inTurn<T>(key: string, task: () => Promise<T>): Promise<T> {
-    const turn = (this.turns.get(key) ?? Promise.resolve()).then(task, task);
-    this.turns.set(key, turn);
-    const end = () => {
-      if (this.turns.get(key) === turn) {
-        this.turns.delete(key);
-      }
-    };
-    turn.then(end, end);
-    return turn;
   }
 
   private take(key: string, { token, ms }: Lease): void {

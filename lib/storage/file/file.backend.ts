@@ -4,14 +4,17 @@ import { rm, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type {
+  Admission,
   Lease,
-  StoredRecord,
+  OwnerLimit,
   OwnerSelection,
+  StoredRecord,
   SessionBackend,
   SessionRecord,
   SessionWrite,
 } from '../session-backend.js';
 import { unlessLater } from '../record-format.js';
+import { FileAdmission } from './file-admission.js';
 import { isErrno, unlessMissing } from './file-errors.js';
 import { FileRecords } from './file-records.js';
 import { FileLock, LOCK_SUFFIX, LockWatch } from './file-lock.js';
@@ -41,6 +44,7 @@ export class FileBackend implements SessionBackend {
   private readonly records: FileRecords;
   private readonly sweep: FileSweep;
   private readonly removal: FileRemoval;
+  private readonly admission: FileAdmission;
   private readonly watch = new LockWatch();
   /** Of names, unique among the processes that use the folder. */
   private readonly prefix = randomToken();
@@ -55,6 +59,9 @@ export class FileBackend implements SessionBackend {
     this.owners = new FileOwners(this.hints, this);
     this.records = new FileRecords(this.root, this.scratch, maxFileSize(maxSize));
     this.removal = new FileRemoval(this.records, (key, lease) => this.lockOf(key, lease));
+    this.admission = new FileAdmission(this, (name, ms) =>
+      this.lockAt(`${this.scratch}/${name}`, { token: randomToken(), ms }),
+    );
     this.sweep = new FileSweep(this.root, this.scratch, this.records);
   }
 
@@ -216,13 +223,21 @@ export class FileBackend implements SessionBackend {
     return this.owners.find(owner);
   }
 
+  async admit(admission: Admission, limit: OwnerLimit): Promise<boolean | 'refused'> {
+    this.records.ensurePresent();
+    return this.admission.admit(admission, limit);
+  }
+
   deleteByOwner(owner: string, options?: OwnerSelection): Promise<number> {
     return this.owners.delete(owner, options);
   }
 
   private lockOf(key: string, lease: Lease): FileLock {
-    const made = `${this.scratch}/${this.newName()}`;
-    return new FileLock(this.records.pathOf(key) + LOCK_SUFFIX, made, lease, this.watch);
+    return this.lockAt(this.records.pathOf(key), lease);
+  }
+
+  private lockAt(path: string, lease: Lease): FileLock {
+    return new FileLock(path + LOCK_SUFFIX, `${this.scratch}/${this.newName()}`, lease, this.watch);
   }
 
   private newName(): string {

@@ -1,23 +1,30 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type {
+  Admission,
   Lease,
-  StoredRecord,
+  OwnerLimit,
   OwnerSelection,
+  StoredRecord,
   SessionBackend,
   SessionRecord,
   SessionWrite,
 } from '../session-backend.js';
+import { PostgresqlAdmission } from './postgresql.admission.js';
 import { isSqlState, isStatementError, PostgresqlConnection } from './postgresql.connection.js';
 import {
   columns,
+  createValues,
   maxBytesOf,
   mayBeJson,
+  saveValues,
   toRecord,
+  toSaving,
   toStored,
   toText,
   toToken,
   type Row,
+  type Saving,
 } from './postgresql.row.js';
 import { postgresqlStatements, type PostgresqlStatements } from './postgresql.sql.js';
 import { openTable, quoteTable, type SessionTable } from './postgresql.table.js';
@@ -44,16 +51,6 @@ interface Unlocking {
   token: string;
   ttl: number | undefined;
 }
-interface Saving {
-  key: string;
-  token: string;
-  data: string;
-  owner: string | null;
-  timeout: number | null;
-  persistent: boolean | null;
-  ttl: number;
-}
-
 /**
  * Sessions in a table of a PostgreSQL database, for any number of processes. A request costs two round trips: one
  * locks and reads, one saves and unlocks; no connection is held in between. CherryPy's `PostgresqlSession`.
@@ -61,6 +58,7 @@ interface Saving {
 export class PostgresqlBackend implements SessionBackend {
   private readonly sql: PostgresqlStatements;
   private readonly table: string;
+  private readonly admission: PostgresqlAdmission;
   /** Leases that were told `'busy'`: they ask again with one statement, which the first try is faster without. */
   private readonly waiting = new WeakSet<Lease>();
 
@@ -86,8 +84,7 @@ export class PostgresqlBackend implements SessionBackend {
     isStatementError,
   );
   private readonly saves = new StatementBatch<Saving, boolean>(
-    ({ key, token, data, owner, timeout, persistent, ttl }) =>
-      this.changed('saveAndUnlock', [key, token, data, owner, timeout, persistent, ttl]),
+    saving => this.changed('saveAndUnlock', saveValues(saving)),
     items => this.saveAndUnlockMany(items),
     isStatementError,
   );
@@ -100,6 +97,7 @@ export class PostgresqlBackend implements SessionBackend {
   ) {
     this.table = quoteTable(sessions);
     this.sql = postgresqlStatements(this.table, timeoutMs / 2, maxBytesOf(maxSize));
+    this.admission = new PostgresqlAdmission(connection, this.sql, this.table);
   }
 
   /**
@@ -139,33 +137,26 @@ export class PostgresqlBackend implements SessionBackend {
   }
 
   create(key: string, write: SessionWrite, lease?: Lease): Promise<boolean> {
-    const { timeout = null, persistent = null, createdAt = null, ttl } = write;
-    const owner = write.owner === undefined ? null : toText(write.owner);
-    return this.withData(write.data, data =>
-      this.changed('create', [
-        key,
-        data,
-        owner,
-        timeout,
-        persistent,
-        createdAt,
-        ttl,
-        lease ? toToken(lease) : null,
-        lease?.ms ?? null,
-        Date.now(),
-      ]),
-    );
+    return this.withData(write.data, data => this.changed('create', createValues(key, data, write, lease)));
   }
 
   save(key: string, write: SessionWrite, lease: Lease, { unlock }: { unlock: boolean }): Promise<boolean> {
-    const { timeout = null, persistent = null, ttl } = write;
-    const owner = write.owner === undefined ? null : toText(write.owner);
-    const token = toToken(lease);
-    return this.withData(write.data, data =>
-      unlock
-        ? this.saves.run({ key, token, data, owner, timeout, persistent, ttl })
-        : this.changed('save', [key, token, data, owner, timeout, persistent, ttl, lease.ms]),
-    );
+    return this.withData(write.data, data => {
+      const saving = toSaving(key, data, write, lease);
+      return unlock ? this.saves.run(saving) : this.changed('save', saveValues(saving, lease));
+    });
+  }
+
+  admit({ key, write, lease, save }: Admission, limit: OwnerLimit): Promise<boolean | 'refused'> {
+    const { sql } = this;
+    return this.withData(write.data, data => {
+      const statement = save ? (save.unlock ? 'saveAndUnlock' : 'save') : 'create';
+      const values = save
+        ? saveValues(toSaving(key, data, write, lease), save.unlock ? undefined : lease)
+        : createValues(key, data, write, lease);
+      const storing = { text: sql[statement], values };
+      return this.admission.admit(toText(write.owner), key, limit, storing);
+    });
   }
 
   async delete(key: string, lease?: Lease): Promise<boolean> {
@@ -277,7 +268,7 @@ export class PostgresqlBackend implements SessionBackend {
   }
 
   /** Writes data as JSON, where it is, so that SQL can look into it; other text as a JSON string. */
-  private async withData(data: string, write: (json: string) => Promise<boolean>): Promise<boolean> {
+  private async withData<T>(data: string, write: (json: string) => Promise<T>): Promise<T> {
     if (!mayBeJson(data)) {
       return write(JSON.stringify(data));
     }

@@ -30,13 +30,18 @@ interface PgResult {
   rowCount: number | null;
 }
 
+type Done<T> = (error: Error | null, result?: T) => void;
+
+/** Sends a statement of a transaction. */
+export type Query = (text: string, values?: unknown[]) => Promise<PgResult>;
+
 /** What is used of pg's pool, which TypeORM keeps in its driver. */
 interface PgPool {
   connect(done: (error: Error | undefined, client: PgClient | undefined) => void): void;
 }
 
 interface PgClient {
-  query(query: PgQuery, done: (error: Error | null, result?: PgResult) => void): void;
+  query(query: PgQuery, done: Done<PgResult>): void;
   on(event: 'error', listener: () => void): unknown;
   off(event: 'error', listener: () => void): unknown;
   /** @param error closes the connection */
@@ -128,22 +133,56 @@ export class PostgresqlConnection {
   }
 
   /**
-   * As the pool's own query(), but in time, the wait for a connection included. What gets no answer loses its
-   * connection, and what was not sent by then never is: nobody would give back a lock that it took.
+   * Several statements on one connection, all of them or none; each sees what was stored before it.
+   * @param work makes them, one after the other. Called again where the server rolled it back for the sake of another.
    */
+  async transaction<T>(work: (query: Query) => Promise<T>, tries = TRIES): Promise<T> {
+    try {
+      return await this.withClient<T>((client, done) => {
+        const query: Query = (text, values = []) =>
+          new Promise((resolve, reject) =>
+            client.query({ text, values }, (error, result) => (error ? reject(error) : resolve(result!))),
+          );
+        const all = async () => {
+          await query('BEGIN ISOLATION LEVEL READ COMMITTED');
+          const result = await work(query);
+          await query('COMMIT');
+          return result;
+        };
+        all()
+          .then(result => done(null, result))
+          .catch(done); // a failure closes the connection, and so rolls back
+      });
+    } catch (error) {
+      if (tries > 1 && isSqlState(error, DEADLOCK, NOT_SERIALIZABLE)) {
+        return this.transaction(work, tries - 1);
+      }
+      throw error;
+    }
+  }
+
+  /** As the pool's own query(). */
   private send(query: PgQuery): Promise<PgResult> {
+    return this.withClient((client, done) => client.query(query, done));
+  }
+
+  /**
+   * In time, the wait for a connection included. What gets no answer loses its connection, and what was not sent by then
+   * never is: nobody would give back a lock that it took.
+   */
+  private withClient<T>(use: (client: PgClient, done: Done<T>) => void): Promise<T> {
     const { pool, timeoutMs } = this;
     return new Promise((resolve, reject) => {
       let client: PgClient | undefined;
       let isOver = false;
-      const end = (error: Error | undefined, result?: PgResult) => {
+      const end = (error: Error | undefined, result?: T) => {
         if (!isOver) {
           isOver = true;
           clearTimeout(timer);
           client?.off('error', noop);
           client?.release(error);
-          if (result) {
-            resolve(result);
+          if (client && !error) {
+            resolve(result as T);
           } else {
             reject(client ? error : new UnsentRequestException(describeError(error), { cause: error }));
           }
@@ -156,7 +195,7 @@ export class PostgresqlConnection {
         } else if (connected) {
           client = connected;
           client.on('error', noop); // it fails the statement, too; without a listener it would end the process
-          client.query(query, (failure, result) => end(failure ?? undefined, result));
+          use(client, (failure, result) => end(failure ?? undefined, result));
         } else {
           end(error);
         }

@@ -1,5 +1,11 @@
 import { checkRecordFormat } from '../record-format.js';
-import type { Lease, SessionRecord, SessionSettings, StoredRecord } from '../session-backend.js';
+import type {
+  Lease,
+  SessionRecord,
+  SessionSettings,
+  SessionWrite,
+  StoredRecord,
+} from '../session-backend.js';
 import { MAX_INTEGER, SAME_TIME } from './postgresql.sql.js';
 
 /** A session as a statement returns it. */
@@ -11,6 +17,17 @@ export interface Row extends Omit<SessionRecord, keyof SessionSettings> {
   format: number;
   /** When it was read; as its other times, by the database's clock. */
   now: number;
+}
+
+/** A session as a statement saves it, with the lock in hand. */
+export interface Saving {
+  key: string;
+  token: string;
+  data: string;
+  owner: string | null;
+  timeout: number | null;
+  persistent: boolean | null;
+  ttl: number;
 }
 
 /** Bytes that one of data becomes at most in a JSON string, which is how data that is no JSON is kept. */
@@ -52,6 +69,32 @@ export function columns<Item extends { key: string }>(items: Item[], ...names: (
   const sorted = items.toSorted((a, b) => (a.key < b.key ? -1 : 1));
   return names.map(name => sorted.map(item => item[name] ?? null));
 }
+
+/** @param data as the column takes it */
+export function toSaving(key: string, data: string, write: SessionWrite, lease: Lease): Saving {
+  const { timeout = null, persistent = null, ttl } = write;
+  return { key, token: toToken(lease), data, owner: toOwner(write), timeout, persistent, ttl };
+}
+
+/** @param lease goes on; without one, the lock is freed */
+export function saveValues(saving: Saving, lease?: Lease): unknown[] {
+  const { key, token, data, owner, timeout, persistent, ttl } = saving;
+  return [key, token, data, owner, timeout, persistent, ttl, ...(lease ? [lease.ms] : [])];
+}
+
+/** @param data as the column takes it */
+export function createValues(
+  key: string,
+  data: string,
+  write: SessionWrite,
+  lease: Lease | undefined,
+): unknown[] {
+  const { timeout = null, persistent = null, createdAt = null, ttl } = write;
+  const lock = lease ? [toToken(lease), lease.ms] : [null, null];
+  return [key, data, toOwner(write), timeout, persistent, createdAt, ttl, ...lock, Date.now()];
+}
+
+const toOwner = ({ owner }: SessionWrite): string | null => (owner === undefined ? null : toText(owner));
 
 /** With the time of the lease, so that its beginning is known from its end. */
 export const toToken = ({ token, ms }: Lease): string => `${token} ${ms}`;

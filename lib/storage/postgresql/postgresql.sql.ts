@@ -26,6 +26,9 @@ export interface PostgresqlStatements {
   readonly count: string;
   readonly list: string;
   readonly findByOwner: string;
+  readonly admission: string;
+  readonly keysOfOwner: string;
+  readonly deleteOwned: string;
   readonly deleteByOwner: string;
   readonly deleteOneByOwner: string;
 }
@@ -179,6 +182,10 @@ export function postgresqlStatements(
     list: `SELECT ${RECORD} FROM ${table} WHERE key > $1 AND ${UNEXPIRED} AND ${KNOWN} AND length(key) = 43
       ORDER BY key LIMIT $2`,
     findByOwner: `SELECT ${RECORD} FROM ${table} WHERE owner = $1 AND ${UNEXPIRED} AND ${KNOWN} ORDER BY created_at, key`,
+    // Until the end of the transaction, no other session becomes the owner's.
+    admission: `SELECT pg_advisory_xact_lock($1) WHERE ${BOUNDED}`,
+    keysOfOwner: `SELECT key FROM ${table} WHERE owner = $1 AND ${UNEXPIRED} ORDER BY created_at, key`,
+    deleteOwned: `DELETE FROM ${table} WHERE key = ANY($1::text[]) AND owner = $2`,
     // Neither waits for a row while it has another: those that lock several rows would wait for each other.
     deleteByOwner: deleteOwned('FOR UPDATE SKIP LOCKED'),
     deleteOneByOwner: deleteOwned('LIMIT 1 FOR UPDATE'),

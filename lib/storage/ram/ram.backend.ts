@@ -1,8 +1,11 @@
 import { setImmediate } from 'node:timers/promises';
+import { surplus } from '../owner-limit.js';
 import type {
+  Admission,
   Lease,
-  StoredRecord,
+  OwnerLimit,
   OwnerSelection,
+  StoredRecord,
   SessionBackend,
   SessionRecord,
   SessionWrite,
@@ -199,14 +202,19 @@ export class RamBackend implements SessionBackend {
   }
 
   async findByOwner(owner: string): Promise<StoredRecord[]> {
-    const found: StoredRecord[] = [];
-    for (const key of this.owners.keysOf(owner)) {
-      const entry = this.find(key);
-      if (entry) {
-        found.push({ key, record: toRecord(entry) });
-      }
+    return this.ownedBy(owner).map(entry => ({ key: entry.key, record: toRecord(entry) }));
+  }
+
+  async admit({ key, write, lease, save }: Admission, limit: OwnerLimit): Promise<boolean | 'refused'> {
+    const leaving = surplus(this.ownedBy(write.owner), key, limit.max);
+    if (leaving.length > 0 && limit.refuses) {
+      return 'refused';
     }
-    return found.sort((a, b) => a.record.createdAt - b.record.createdAt);
+    if (save ? !this.findLeased(key, lease) : this.find(key)) {
+      return false;
+    }
+    leaving.forEach(entry => this.drop(entry));
+    return save ? this.save(key, write, lease, save) : this.create(key, write, lease);
   }
 
   async deleteByOwner(owner: string, options: OwnerSelection = {}): Promise<number> {
@@ -240,6 +248,12 @@ export class RamBackend implements SessionBackend {
         sliceEnd = performance.now() + SLICE;
       }
     }
+  }
+
+  /** Oldest first. */
+  private ownedBy(owner: string): Entry[] {
+    const entries = [...this.owners.keysOf(owner)].map(key => this.find(key));
+    return entries.filter(entry => entry !== undefined).sort((a, b) => a.createdAt - b.createdAt);
   }
 
   private find(key: string): Entry | undefined {

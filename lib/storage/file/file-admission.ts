@@ -1,0 +1,76 @@
+import { createHash } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { surplus } from '../owner-limit.js';
+import type { Admission, OwnerLimit, SessionBackend } from '../session-backend.js';
+import { Turns } from '../turns.js';
+import type { FileLock } from './file-lock.js';
+
+/** Milliseconds after which the lock of a process that died lapses; an admission that takes longer looks again. */
+const LEASE_MS = 3_000;
+/** Milliseconds that an admission waits for its turn. */
+const WAIT_MS = 10_000;
+/** Milliseconds between two tries at the lock, at most. */
+const TRY_EVERY = 10;
+
+/** How the name of an owner's lock begins. */
+const OWNER_PREFIX = 'owner-';
+
+/** Keeps owners to their limits: who gives a session to an owner has the owner's lock meanwhile. */
+export class FileAdmission {
+  private readonly turns = new Turns();
+
+  /** @param lockOf makes the lock of this name */
+  constructor(
+    private readonly backend: Required<
+      Pick<SessionBackend, 'create' | 'save' | 'renew' | 'delete' | 'findByOwner'>
+    >,
+    private readonly lockOf: (name: string, leaseMs: number) => FileLock,
+  ) {}
+
+  admit(admission: Admission, limit: OwnerLimit): Promise<boolean | 'refused'> {
+    const { owner } = admission.write;
+    return this.turns.run(owner, () => this.admitNow(admission, limit));
+  }
+
+  private async admitNow(admission: Admission, { max, refuses }: OwnerLimit): Promise<boolean | 'refused'> {
+    const { key, write, lease, save } = admission;
+    const { backend } = this;
+    for (let isStored = false; ;) {
+      const lock = await this.take(write.owner);
+      try {
+        const leaving = surplus(await backend.findByOwner(write.owner), key, max);
+        if (leaving.length > 0 && refuses) {
+          if (isStored) {
+            await backend.delete(key);
+          }
+          return 'refused';
+        }
+        if (!isStored && save && !(await backend.renew(key, lease))) {
+          return false; // for nothing, nobody else's session ends
+        }
+        for (const other of leaving) {
+          await backend.delete(other.key);
+        }
+        isStored ||= await (save ? backend.save(key, write, lease, save) : backend.create(key, write, lease));
+        // One that stood still until its lock was another's looks again: both may have been let in.
+        if (!isStored || lock.renew()) {
+          return isStored;
+        }
+      } finally {
+        lock.remove();
+      }
+    }
+  }
+
+  private async take(owner: string): Promise<FileLock> {
+    const hash = createHash('sha256').update(owner).digest('base64url');
+    const lock = this.lockOf(OWNER_PREFIX + hash, LEASE_MS);
+    for (const end = performance.now() + WAIT_MS; !(await lock.claim());) {
+      if (performance.now() > end) {
+        throw new Error(`an owner's lock was not free within ${WAIT_MS} ms`);
+      }
+      await sleep(Math.random() * TRY_EVERY);
+    }
+    return lock;
+  }
+}
