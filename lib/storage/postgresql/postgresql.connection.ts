@@ -138,7 +138,7 @@ export class PostgresqlConnection {
    */
   async transaction<T>(work: (query: Query) => Promise<T>, tries = TRIES): Promise<T> {
     try {
-      return await this.withClient<T>((client, done) => {
+      return await this.withClient<T>((client, finish) => {
         const query: Query = (text, values = []) =>
           new Promise((resolve, reject) =>
             client.query({ text, values }, (error, result) => (error ? reject(error) : resolve(result!))),
@@ -150,8 +150,8 @@ export class PostgresqlConnection {
           return result;
         };
         all()
-          .then(result => done(null, result))
-          .catch(done); // a failure closes the connection, and so rolls back
+          .then(result => finish(null, result))
+          .catch(finish); // a failure closes the connection, and so rolls back
       });
     } catch (error) {
       if (tries > 1 && isSqlState(error, DEADLOCK, NOT_SERIALIZABLE)) {
@@ -163,14 +163,14 @@ export class PostgresqlConnection {
 
   /** As the pool's own query(). */
   private send(query: PgQuery): Promise<PgResult> {
-    return this.withClient((client, done) => client.query(query, done));
+    return this.withClient((client, finish) => client.query(query, finish));
   }
 
   /**
    * In time, the wait for a connection included. What gets no answer loses its connection, and what was not sent by then
    * never is: nobody would give back a lock that it took.
    */
-  private withClient<T>(use: (client: PgClient, done: Done<T>) => void): Promise<T> {
+  private withClient<T>(use: (client: PgClient, finish: Done<T>) => void): Promise<T> {
     const { pool, timeoutMs } = this;
     return new Promise((resolve, reject) => {
       let client: PgClient | undefined;
