@@ -262,6 +262,7 @@ describe.each(ANSWERING)('every way to answer: $storage, $adapter', setup => {
       await started;
       abort.abort();
       await expect(answer).rejects.toThrow();
+      hangUps.gone(path);
 
       // What an Observable emits after its client has gone is nobody's business any more.
       const mark = path === '/slow-observable' ? 'before' : CHANGED;

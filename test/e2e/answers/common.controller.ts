@@ -31,13 +31,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { concatMap, from, map, of, delay, type Observable } from 'rxjs';
 import { Session, SessionInterceptor, SessionStore } from 'nest-sessions';
 
-/** Tells a test that a slow handler is at work. */
+/** Tells a test that a slow handler is at work, and the handler that its client has hung up. */
 export const hangUps = {
   emitter: new EventEmitter(),
   once: (path: string) => once(hangUps.emitter, path),
+  gone: (path: string) => void hangUps.emitter.emit(`${path} gone`),
   async wait(path: string) {
+    const gone = once(hangUps.emitter, `${path} gone`);
     hangUps.emitter.emit(path);
-    await sleep(30);
+    await gone;
+    await sleep(30); // the server has seen it, too
   },
 };
 
