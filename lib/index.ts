@@ -4,6 +4,7 @@ export * from './session/session-data.js';
 export * from './exceptions/session.exception.js';
 export { SESSION_CLEAN_UP_JOB } from './cleanup/clean-up.job.js';
 export type { ExpressSession, ExpressSessionCallback } from './compat/express-session.js';
+export type { FastifySession } from './compat/fastify-session.js';
 export type { ExpressSessionCookie } from './compat/express-session-cookie.js';
 export { loadSession } from './compat/request-session.js';
 export { Session, type SessionParamOptions } from './http/session.decorator.js';

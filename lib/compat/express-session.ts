@@ -44,30 +44,33 @@ interface Past extends SessionAges {
   readonly values: Values;
 }
 
-const HANDLER = Symbol('ExpressSessionHandler');
+export const HANDLER = Symbol('ExpressSessionHandler');
 
 const logger = new Logger('Sessions');
 
 /** Each request's `req.session`; null once it was destroyed. */
 const views = new WeakMap<RequestContext, ExpressSession | null>();
 
-/** `req.session`; undefined on a route without a session, and once `req.session.destroy()` was called. */
-export function viewOf(context: RequestContext): ExpressSession | undefined {
+/**
+ * `req.session`; undefined on a route without a session, and once `req.session.destroy()` was called.
+ * @param Members what it has besides data
+ */
+export function viewOf(context: RequestContext, Members = ExpressSessionMembers): ExpressSession | undefined {
   if (context.isSkipped) {
     return undefined;
   }
   let view = views.get(context);
   if (view === undefined) {
     const handler = new ExpressSessionHandler(context);
-    view = new Proxy(new ExpressSessionMembers(handler), handler) as unknown as ExpressSession;
+    view = new Proxy(new Members(handler), handler) as unknown as ExpressSession;
     views.set(context, view);
   }
   return view ?? undefined;
 }
 
 /** What a view has besides data. On a prototype, where express-session has its methods, and packages look for them. */
-class ExpressSessionMembers {
-  private readonly [HANDLER]: ExpressSessionHandler;
+export class ExpressSessionMembers {
+  protected readonly [HANDLER]: ExpressSessionHandler;
 
   static {
     Reflect.deleteProperty(this.prototype, 'constructor'); // may be data
@@ -119,13 +122,21 @@ class ExpressSessionMembers {
   }
 }
 
-const isMember = (name: string): boolean => Object.hasOwn(ExpressSessionMembers.prototype, name);
+const isMember = (members: object, name: string): boolean => name in members && !(name in Object.prototype);
+
+/** @throws TypeError for what looks like this package's `Session`, and is not: nothing else would say which import is wrong */
+function refuseMethod(name: string): never {
+  throw new TypeError(
+    `req.session has no method ${name}: its properties are the data. If @Session() gave it, that is @nestjs/common's; ` +
+      `for session.${name}(), write import { Session } from 'nest-sessions'`,
+  );
+}
 
 /** Names that are asked for by who does not mean session data: promises, JSON, `hasOwnProperty`. */
 const isOrdinary = (name: string): boolean =>
   name === 'then' || name === 'toJSON' || name in Object.prototype;
 
-class ExpressSessionHandler implements ProxyHandler<ExpressSessionMembers> {
+export class ExpressSessionHandler implements ProxyHandler<ExpressSessionMembers> {
   readonly cookie: ExpressSessionCookie;
   private past: Past | undefined;
   private hasWarned = false;
@@ -160,11 +171,14 @@ class ExpressSessionHandler implements ProxyHandler<ExpressSessionMembers> {
   }
 
   get(target: object, name: string | symbol): unknown {
-    if (typeof name === 'symbol' || isMember(name) || (isOrdinary(name) && !this.isLoaded)) {
+    if (typeof name === 'symbol' || isMember(target, name) || (isOrdinary(name) && !this.isLoaded)) {
       return Reflect.get(target, name);
     }
     const values = this.values(name);
-    return Object.hasOwn(values, name) ? values[name] : Reflect.get(target, name);
+    if (Object.hasOwn(values, name)) {
+      return values[name];
+    }
+    return name === 'get' || name === 'set' ? () => refuseMethod(name) : Reflect.get(target, name);
   }
 
   set(target: object, name: string | symbol, value: unknown): boolean {
@@ -177,7 +191,7 @@ class ExpressSessionHandler implements ProxyHandler<ExpressSessionMembers> {
       throw new TypeError(
         'req.session.id is made by the server; for a new one, use req.session.regenerate()',
       );
-    } else if (!isMember(name)) {
+    } else if (!isMember(target, name)) {
       setValue(this.values(name, true), name, value);
     } else if (typeof value === 'function') {
       return Reflect.set(target, name, value);
@@ -196,8 +210,8 @@ class ExpressSessionHandler implements ProxyHandler<ExpressSessionMembers> {
   }
 
   /** As with express-session, the data and the cookie are there to be enumerated, and nothing else. */
-  ownKeys(): string[] {
-    return ['cookie', ...Object.keys(this.values('*')).filter(name => !isMember(name))];
+  ownKeys(target: object): string[] {
+    return ['cookie', ...Object.keys(this.values('*')).filter(name => !isMember(target, name))];
   }
 
   getOwnPropertyDescriptor(target: object, name: string | symbol): PropertyDescriptor | undefined {
@@ -253,7 +267,8 @@ class ExpressSessionHandler implements ProxyHandler<ExpressSessionMembers> {
     return typeof name === 'string' && Object.hasOwn(this.values(name), name);
   }
 
-  private loaded(name: string): OpenSession {
+  /** @param name what is asked for @throws SessionNotLoadedException */
+  loaded(name: string): OpenSession {
     const { usable, aheadFailure } = this.context;
     if (aheadFailure) {
       throw aheadFailure;

@@ -4,28 +4,33 @@ import { findContext } from '../http/find-context.js';
 import { hasExpressSession } from '../http/nest-internals.js';
 import type { RequestContext } from '../http/request-context.js';
 import type { HttpExtension } from '../http/request-entry.js';
-import { viewOf } from './express-session.js';
+import { viewOf, type ExpressSessionMembers } from './express-session.js';
+import { FastifySessionMembers } from './fastify-session.js';
 
 /** Whether an application leaves `req.session` to another package, once that has been looked at. */
 const isLeftToOthers = new WeakMap<object, boolean>();
 
-const PROPERTIES: PropertyDescriptorMap = {
-  session: accessor('session', (context, request) => (hasOther(request) ? undefined : viewOf(context))),
+const propertiesWith = (Members?: typeof ExpressSessionMembers): PropertyDescriptorMap => ({
+  session: accessor('session', (context, request) =>
+    hasOther(request) ? undefined : viewOf(context, Members),
+  ),
   sessionID: accessor('sessionID', context => context.usable?.id),
-};
+});
+const EXPRESS = propertiesWith();
+const FASTIFY = propertiesWith(FastifySessionMembers);
 
 /** Gives the requests of an application `session` and `sessionID`, as express-session does. */
 export const requestSessionExtension: HttpExtension = {
   install(adapter: HttpServer): void {
     const instance = adapter.getInstance();
     if (adapter.getType?.() === 'fastify') {
-      const { get: getter, set: setter } = PROPERTIES.session!;
+      const { get: getter, set: setter } = FASTIFY.session!;
       instance.decorateRequest('session', { getter, setter });
     } else if (instance?.request) {
-      Object.defineProperties(instance.request, PROPERTIES); // the prototype of Express' requests
+      Object.defineProperties(instance.request, EXPRESS); // the prototype of Express' requests
     }
   },
-  onRawRequest: req => void Object.defineProperties(req, PROPERTIES),
+  onRawRequest: req => void Object.defineProperties(req, FASTIFY),
 };
 
 /**

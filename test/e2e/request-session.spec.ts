@@ -439,3 +439,25 @@ describe('req.session beside express-session', () => {
     expect(await browser.value(session => session.toJSON())).toEqual({ ours: 2 });
   });
 });
+
+describe("who takes @nestjs/common's @Session() for this package's is told which import is wrong", () => {
+  const server = useServer();
+
+  it.each(['get', 'set'])('session.%s()', async name => {
+    const browser = new Browser(server.url);
+    const said = await browser.expressValue((session: any) => {
+      try {
+        return session[name]('a', 1);
+      } catch (error) {
+        return String(error);
+      }
+    });
+    expect(said).toContain("write import { Session } from 'nest-sessions'");
+  });
+
+  it('data of such a name is data', async () => {
+    const browser = new Browser(server.url);
+    await browser.run(session => void session.update({ get: 1, set: 2 }));
+    expect(await browser.expressValue((session: any) => [session.get, session.set])).toEqual([1, 2]);
+  });
+});
