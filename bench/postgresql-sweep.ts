@@ -24,7 +24,7 @@ async function main(): Promise<void> {
   const server = await startPostgresqlServer();
   const backend = await openBackendOf({ storageType: 'postgresql', url: server.url, tableName: TABLE });
   const manager = new SessionRuntime(resolveSessionOptions({}), { backend });
-  const store = new SessionStore(manager, { readIds: () => [] });
+  const store = new SessionStore(manager, { readIds: () => [], bind: () => '' });
   const client = new Client(server.url);
   await client.connect();
   await seedSessions(client, TABLE, SESSIONS, JSON.stringify({ count: 0, cart: ['tea'.repeat(70)] }));

@@ -7,7 +7,8 @@ export type { ExpressSession, ExpressSessionCallback } from './compat/express-se
 export type { FastifySession } from './compat/fastify-session.js';
 export type { ExpressSessionCookie } from './compat/express-session-cookie.js';
 export { loadSession } from './compat/request-session.js';
-export { Session, type SessionParamOptions } from './http/session.decorator.js';
+export { Session } from './http/session.decorator.js';
+export type { SessionParamOptions } from './session/session-context.js';
 export { SessionInterceptor } from './http/session.interceptor.js';
 export { SessionLocking, SkipSession } from './http/session-route.guard.js';
 export { jsonPlusSerializer } from './options/json-plus.serializer.js';
@@ -23,7 +24,7 @@ export type { SessionModuleOptions, SessionOptionsFactory } from './sessions.opt
 export type { StorageOptions } from './storage/storage-options.js';
 export { SESSION_BACKEND, SessionsModule } from './sessions.module.js';
 export type { OwnedSession, SessionPage, SessionSnapshot } from './session/session-snapshot.js';
-export { SessionStore } from './session/session-store.js';
+export { SessionStore, type SessionCookieText } from './session/session-store.js';
 export { expressStore } from './storage/express-store/express-store.backend.js';
 export type { ExpressStore } from './options/express-store.js';
 export type {

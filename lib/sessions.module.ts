@@ -22,7 +22,7 @@ import { Session } from './http/session.decorator.js';
 import { SessionInterceptor } from './http/session.interceptor.js';
 import type { ResolvedSessionOptions } from './options/session-options.js';
 import { SessionRuntime } from './session/session-runtime.js';
-import { SessionIdReader, SessionStore } from './session/session-store.js';
+import { SessionIdCarrier, SessionStore } from './session/session-store.js';
 import { resolveModuleOptions, type SessionModuleOptions } from './sessions.options.js';
 import { describeUse, openBackend } from './storage/open-storage.js';
 import type { SessionBackend } from './storage/session-backend.js';
@@ -70,7 +70,7 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE } =
       useFactory: (options: ResolvedSessionOptions) => new SessionCookie(options),
       inject: [RESOLVED_OPTIONS],
     },
-    { provide: SessionIdReader, useExisting: SessionCookie },
+    { provide: SessionIdCarrier, useExisting: SessionCookie },
     {
       provide: Session,
       scope: Scope.REQUEST,

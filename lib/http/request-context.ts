@@ -5,7 +5,7 @@ import { inspect } from 'node:util';
 import type { SessionLockingMode } from '../options/session-options.js';
 import { OpenSession } from '../session/open-session.js';
 import type { SentId } from '../session/session-identity.js';
-import { runInContext, type SessionContext } from '../session/session-context.js';
+import { runInContext, type SessionContext, type SessionParamOptions } from '../session/session-context.js';
 import type { SessionRuntime } from '../session/session-runtime.js';
 import type { Session } from '../session/session.js';
 import { attachContext } from './find-context.js';
@@ -41,6 +41,8 @@ export class RequestContext implements SessionContext {
   /** What the route's handler returned: over when it no longer runs. */
   private running: unknown;
   private loading: Promise<void> | undefined;
+  /** Whether somebody has used the session without `touch: false`. */
+  private isTouched = false;
   /** The `Set-Cookie` that makes the client forget the id of a session that was moved here; none for others. */
   private alsoClear: readonly string[] = NO_COOKIES;
 
@@ -75,10 +77,11 @@ export class RequestContext implements SessionContext {
       : this.cookie.readIds(this.req.headers).some(sent => sent.id === id);
   }
 
-  async use({ readOnly = false } = {}): Promise<Session> {
+  async use({ readOnly = false, touch = true }: SessionParamOptions = {}): Promise<Session> {
     const open = this.prepare();
-    this.loading = open.load(readOnly);
-    await this.loading;
+    this.isTouched ||= touch;
+    open.keepsExpiry = !this.isTouched;
+    await this.load(open, readOnly);
     return readOnly ? open.readOnlySession : open.session;
   }
 
@@ -128,7 +131,7 @@ export class RequestContext implements SessionContext {
       this.isEntered = true;
       const isEarly = this.runtime.options.locking === 'early' && !isPreflight(this.req);
       if (isEarly || this.usable || this.aheadFailure) {
-        this.entering = this.use().then(() => {
+        this.entering = this.load(this.prepare()).then(() => {
           this.entering = undefined;
         });
       }
@@ -143,7 +146,7 @@ export class RequestContext implements SessionContext {
       this.open.locking = mode;
       await (mode === 'explicit' ? this.open.session.releaseLock() : this.open.load());
     } else if (mode === 'early') {
-      await this.use();
+      await this.load(this.prepare());
     }
   }
 
@@ -239,6 +242,10 @@ export class RequestContext implements SessionContext {
       open.close(); // the event has passed
     }
     return open;
+  }
+
+  private load(open: OpenSession, readOnly = false): Promise<void> {
+    return (this.loading = open.load(readOnly));
   }
 
   private async commitOnceLoaded(statusCode: number): Promise<void> {

@@ -11,7 +11,7 @@ import { generateSessionId } from '../options/generate-id-option.js';
 import type { ResolvedSessionOptions } from '../options/session-options.js';
 import { sessionKey } from '../session/session-id.js';
 import type { SentId } from '../session/session-identity.js';
-import { SessionIdReader } from '../session/session-store.js';
+import { SessionIdCarrier } from '../session/session-store.js';
 
 /** What the default `generateId` makes. */
 const DEFAULT_ID = '[A-Za-z0-9_-]{43}';
@@ -33,7 +33,7 @@ type Age = Pick<SetCookie, 'maxAge' | 'expires'>;
 type Place = Pick<SetCookie, 'path' | 'domain'>;
 
 /** The session's cookie: its value to an id and back, and its attributes. CherryPy's `set_response_cookie`. */
-export class SessionCookie extends SessionIdReader {
+export class SessionCookie extends SessionIdCarrier {
   // Not even util.inspect sees these: the options hold the secrets.
   readonly #options: ResolvedSessionOptions;
   /** By id; of signed ones that came, only those that are right. To sign takes a tenth of a session's own cost. */
@@ -95,12 +95,6 @@ export class SessionCookie extends SessionIdReader {
     return values.length > 0 ? found : undefined;
   }
 
-  /**
-   * The `Set-Cookie` that binds the client to a session.
-   * @param expiresAt milliseconds since 1970
-   * @param isSecure whether the request came over HTTPS
-   * @param persistent whether it outlives the browser
-   */
   bind(
     id: string,
     expiresAt: number,

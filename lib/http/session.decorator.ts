@@ -1,13 +1,9 @@
 import { createParamDecorator, type ExecutionContext, type PipeTransform, type Type } from '@nestjs/common';
 import type { SessionKey } from '../session/session-data.js';
+import type { SessionParamOptions } from '../session/session-context.js';
 import type { Session as SessionObject } from '../session/session.js';
 import { requestOf } from './nest-internals.js';
 import { requireContext } from './find-context.js';
-
-export interface SessionParamOptions {
-  /** Read without waiting for the lock; the session cannot be changed. Default false. */
-  readOnly?: boolean;
-}
 
 type Pipe = Type<PipeTransform> | PipeTransform;
 
@@ -31,7 +27,8 @@ const SessionParam = createParamDecorator(
 
 /**
  * - `@Session()`: the request's session, loaded and locked, as a handler's parameter;
- *   `@Session('userId')` one value of it; `@Session({ readOnly: true })` without the lock, frozen.
+ *   `@Session('userId')` one value of it; `@Session({ readOnly: true })` without the lock, frozen;
+ *   `@Session({ touch: false })` does not prolong it.
  * - `constructor(private readonly session: Session)`: the same, in a request-scoped provider.
  * - The type of both.
  */

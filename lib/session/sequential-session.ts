@@ -22,6 +22,8 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
   locking: SessionLockingMode;
   /** Whether a use may wait for the lock: not before the route is entered, nor once the answer has begun. */
   mayLock = true;
+  /** Whether all who use it leave its expiry, and with it the cookie, as they are. */
+  keepsExpiry = false;
   abstract readonly givenUp: Error | undefined;
   cancelWait: (() => void) | undefined;
 
@@ -115,6 +117,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
       await this.refresh(this.locks);
     }
     this.throwIfEnded();
+    this.keepsExpiry = false;
     if (this.isStored) {
       await this.handle.touch(this.ttl());
       this.throwIfEnded();
@@ -186,8 +189,12 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
   }
 
   protected async write(release: boolean): Promise<void> {
+    const { timeout, persistent } = this.record!;
     await this.handle.save(this.toWrite(), release);
-    this.isCookieDue = true;
+    const { values } = this;
+    const isCookieAsBefore =
+      this.keepsExpiry && values.timeout === timeout && values.persistent === persistent;
+    this.isCookieDue ||= !isCookieAsBefore;
   }
 
   protected async create(keepLock: boolean): Promise<void> {
@@ -290,6 +297,10 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
   }
 
   private ttl(): number {
+    const { record } = this;
+    if (this.keepsExpiry && record && record.timeout === this.values.timeout) {
+      return record.expiresAt - Date.now();
+    }
     return this.runtime.timeToLive(this.values.timeout, this.createdAt);
   }
 }

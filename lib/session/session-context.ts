@@ -2,6 +2,17 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import type { OpenSession } from './open-session.js';
 import type { Session } from './session.js';
 
+/** How a request uses its session. */
+export interface SessionParamOptions {
+  /** Read without waiting for the lock; the session cannot be changed. Default false. */
+  readOnly?: boolean;
+  /**
+   * False: the session lives no longer for it, as a page that polls wants it. Neither its expiry nor its cookie moves, also
+   * where it is changed; a use without `touch: false` in the same request moves both. Default true.
+   */
+  touch?: boolean;
+}
+
 /** What a request, or a `SessionStore.update()`, has of a session; found by all code that runs inside of it. */
 export interface SessionContext {
   /** The session once something asked for it. */
@@ -9,7 +20,7 @@ export interface SessionContext {
   /** Whether the id belongs to this context's session, loaded or not. */
   owns(id: string): boolean;
   /** The request's loaded session; only of a request. @throws SessionContextException if the route has none */
-  use?(options?: { readOnly?: boolean }): Promise<Session>;
+  use?(options?: SessionParamOptions): Promise<Session>;
   /** The context around this one. */
   readonly outer?: SessionContext | undefined;
 }

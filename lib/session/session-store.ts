@@ -6,7 +6,7 @@ import { ObservedPromise } from './observed-promise.js';
 import { OpenSession } from './open-session.js';
 import { ownCopyOf } from './session-codec.js';
 import type { SentId } from './session-identity.js';
-import { contextsAround, currentContext, runInContext } from './session-context.js';
+import { contextsAround, currentContext, runInContext, type SessionParamOptions } from './session-context.js';
 import { isSessionKey, sessionKey } from './session-id.js';
 import { SessionRuntime } from './session-runtime.js';
 import type { SessionValues } from './session-data.js';
@@ -16,10 +16,33 @@ import type { Session } from './session.js';
 /** Changes a session. */
 type Update<T> = (session: Session) => Promise<T> | T;
 
-/** Finds session ids in request headers. */
-export abstract class SessionIdReader {
+/** A session's cookie, for a client that did not get it in an answer. */
+export interface SessionCookieText {
+  /** The value of a `Set-Cookie` header. */
+  readonly setCookie: string;
+  /** The same as a client sends it, in a `Cookie` header: `<name>=<value>`. */
+  readonly cookie: string;
+}
+
+/** Carries session ids to the client and back. */
+export abstract class SessionIdCarrier {
   /** Those that the request's cookie may mean: usually one; none if there is no cookie, or none that is well-formed. */
   abstract readIds(headers: IncomingHttpHeaders): readonly SentId[];
+
+  /**
+   * The `Set-Cookie` that binds a client to a session.
+   * @param expiresAt milliseconds since 1970
+   * @param isSecure whether the client comes over HTTPS
+   * @param headers of the request
+   * @param persistent whether it outlives the browser
+   */
+  abstract bind(
+    id: string,
+    expiresAt: number,
+    isSecure: boolean,
+    headers: IncomingHttpHeaders,
+    persistent?: boolean,
+  ): string;
 }
 
 /** Sessions from wherever there is code: services, gateways, jobs, commands. */
@@ -27,7 +50,7 @@ export abstract class SessionIdReader {
 export class SessionStore {
   constructor(
     private readonly runtime: SessionRuntime,
-    private readonly ids: SessionIdReader,
+    private readonly ids: SessionIdCarrier,
   ) {}
 
   /**
@@ -36,7 +59,7 @@ export class SessionStore {
    * it before anything is awaited.
    * @throws SessionContextException outside of a request, in middleware, or on a route without a session
    */
-  current(options: { readOnly?: boolean } = {}): Promise<Session> {
+  current(options: SessionParamOptions = {}): Promise<Session> {
     // Inside of update() too, it is the request's session.
     const contexts = contextsAround();
     const context = contexts.find(({ use }) => use);
@@ -197,6 +220,24 @@ export class SessionStore {
       const one = sent.length > 1 ? await this.runtime.pickAlive(sent) : sent[0];
       const snapshot = await this.readSnapshot(one?.key);
       return snapshot && { ...snapshot, id: one!.id };
+    });
+  }
+
+  /**
+   * The cookie of a stored session: for tests with an HTTP client of their own, and jobs that log in. It lets whoever has it
+   * into the session.
+   * @param options.secure whether the client comes over HTTPS, which `secure: 'auto'` goes by. Default false
+   * @returns undefined if there is no such session
+   */
+  cookieFor(id: string, options: { secure?: boolean } = {}): Promise<SessionCookieText | undefined> {
+    return this.run(async () => {
+      const key = keyOf(id);
+      const record = key === undefined ? undefined : await this.runtime.backend.read(key);
+      if (!record || !this.runtime.parse(key!, record)) {
+        return undefined;
+      }
+      const setCookie = this.ids.bind(id, record.expiresAt, options.secure ?? false, {}, record.persistent);
+      return { setCookie, cookie: setCookie.split(';', 1)[0]! };
     });
   }
 

@@ -28,6 +28,14 @@ export interface Session extends Iterable<[SessionKey, SessionValue<SessionKey>]
   setDefault<K extends SessionKey>(key: K, value: Defined<SessionValue<K>>): Defined<SessionValue<K>>;
   /** Sets each of the object's keys. */
   update(values: Partial<SessionValues>): this;
+  /**
+   * Keeps a message for the next page, e.g. `session.flash('info', 'Saved')`. Kept in the data under `flash`, with those of
+   * connect-flash and @fastify/flash.
+   * @throws TypeError if `flash` holds other data
+   */
+  flash(key: string, message: unknown): this;
+  /** The messages that were kept under this key, oldest first. They are gone then. @throws TypeError */
+  flashes(key: string): any[];
   /** Removes all keys. The session, its id and its owner stay. */
   clear(): void;
   keys(): SessionKey[];

@@ -1,6 +1,6 @@
 import { Controller, Get, Query } from '@nestjs/common';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { Session, type SessionModuleOptions } from 'nest-sessions';
+import { Session, SessionStore, type SessionModuleOptions } from 'nest-sessions';
 import { SETUPS, startApp, type TestApp } from '../support/app.js';
 import { Client, sendRaw } from '../support/client.js';
 import { TestClock } from '../support/clock.js';
@@ -10,6 +10,8 @@ import { until } from '../support/until.js';
 
 @Controller()
 class LifeController {
+  constructor(private readonly store: SessionStore) {}
+
   @Get('untouched')
   untouched() {
     return {};
@@ -22,6 +24,44 @@ class LifeController {
 
   @Get('peek')
   peek(@Session({ readOnly: true }) session: Session) {
+    return show(session);
+  }
+
+  @Get('poll')
+  poll(@Session({ touch: false }) session: Session) {
+    return show(session);
+  }
+
+  @Get('poll-peek')
+  pollPeek(@Session({ touch: false, readOnly: true }) session: Session) {
+    return show(session);
+  }
+
+  @Get('poll-write')
+  pollWrite(@Session({ touch: false }) session: Session) {
+    session.set('count', session.get('count', 0) + 1);
+    return show(session);
+  }
+
+  @Get('poll-timeout')
+  pollTimeout(@Session({ touch: false }) session: Session) {
+    session.timeout = 120;
+  }
+
+  @Get('poll-touch')
+  pollTouch(@Session({ touch: false }) session: Session) {
+    return session.touch();
+  }
+
+  @Get('poll-and-look')
+  async pollAndLook(@Session({ touch: false }) session: Session) {
+    await this.store.current();
+    return show(session);
+  }
+
+  @Get('look-and-poll')
+  async lookAndPoll(@Session() session: Session) {
+    await this.store.current({ touch: false });
     return show(session);
   }
 
@@ -181,6 +221,46 @@ for (const { storage, adapter } of SETUPS) {
       expect(await client.cookie()).toBeUndefined();
       const late = await sendRaw(`${started.url}/look`, { headers: { cookie } });
       expect(late.json()).toMatchObject({ isNew: true, missing: true });
+    });
+
+    it.each(['/poll', '/poll-peek', '/poll-write'])(
+      'does not move with touch: false, nor does the record: %s',
+      async path => {
+        await start();
+        expect(await maxAgeAfter(0, '/write')).toBe(3600);
+        for (let polls = 0; polls < 3; polls++) {
+          expect(await maxAgeAfter(19, path)).toBeUndefined();
+        }
+        expect((await client.get('/poll-peek')).json()).toMatchObject({ isNew: false });
+        const cookie = `session_id=${await client.cookie()}`;
+        await pass(3.1);
+        const late = await sendRaw(`${started.url}/poll-peek`, { headers: { cookie } });
+        expect(late.json()).toMatchObject({ isNew: true, missing: true });
+      },
+    );
+
+    it.each(['/poll-and-look', '/look-and-poll', '/poll-touch'])(
+      'moves with touch: false where the same request uses the session otherwise: %s',
+      async path => {
+        await start();
+        expect(await maxAgeAfter(0, '/write')).toBe(3600);
+        expect(await maxAgeAfter(40, path)).toBe(3600);
+        await pass(40);
+        expect((await client.get('/look')).json()).toMatchObject({ isNew: false, count: 1 });
+      },
+    );
+
+    it('begins with touch: false as any does, and takes a new timeout', async () => {
+      await start();
+      expect(await maxAgeAfter(0, '/poll-write')).toBe(3600);
+      expect(await maxAgeAfter(10, '/poll-timeout')).toBe(7200);
+    });
+
+    it('with eager, does not move with touch: false', async () => {
+      await start({ eager: true });
+      expect(await maxAgeAfter(0, '/write')).toBe(3600);
+      expect(await maxAgeAfter(40, '/poll')).toBeUndefined();
+      expect(await maxAgeAfter(10, '/look')).toBe(3600);
     });
 
     it('is capped by lifetime, which no use and no regenerate prolongs', async () => {

@@ -441,7 +441,7 @@ describe('req.session beside express-session', () => {
 });
 
 describe("who takes @nestjs/common's @Session() for this package's is told which import is wrong", () => {
-  const server = useServer();
+  const server = useServer({});
 
   it.each(['get', 'set'])('session.%s()', async name => {
     const browser = new Browser(server.url);

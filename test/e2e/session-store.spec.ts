@@ -246,12 +246,29 @@ describe.each(ALL_SETUPS)('SessionStore: $storage, $adapter', setup => {
     expect(await server.stored()).toBe(before + 2);
   });
 
+  it("cookieFor() lets an HTTP client of one's own into a stored session, and into no other", async () => {
+    const id = await store.create({ name: 'Ann' });
+    const { cookie, setCookie } = (await store.cookieFor(id, { secure: true }))!;
+    expect(setCookie.startsWith(`${cookie}; Max-Age=3600; Path=/;`)).toBe(true);
+    expect(setCookie).toContain('; Secure');
+    expect((await store.cookieFor(id))!.setCookie).not.toContain('Secure');
+    const browser = new Browser(server.url);
+    await browser.jar.setCookie((await store.cookieFor(id))!.setCookie, server.url);
+    expect(await browser.value(session => session.get('name'))).toBe('Ann');
+    expect(await browser.jar.getCookieString(server.url)).toBe(cookie);
+    await store.destroy(id);
+    for (const none of [id, 'x'.repeat(43), '', undefined, null, 5]) {
+      expect(await store.cookieFor(none as string)).toBeUndefined();
+    }
+  });
+
   if (setup.storage === 'memcached') {
-    it('count(), findByOwner() and destroyByOwner() throw SessionUnsupportedException, by name', async () => {
+    it('what asks for a list of sessions throws SessionUnsupportedException, by name', async () => {
       const calls: Record<string, () => Promise<unknown>> = {
         count: () => store.count(),
         findByOwner: () => store.findByOwner('ada'),
         destroyByOwner: () => store.destroyByOwner('ada'),
+        list: () => store.list(),
       };
       const id = await store.create({ a: 1 }, { owner: 'ada' });
       for (const [name, call] of Object.entries(calls)) {

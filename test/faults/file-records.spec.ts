@@ -44,7 +44,10 @@ const TIMES = { expiresAt: 1, lastUsedAt: 0 };
 describe('a file that has a name is never written to', () => {
   it(`who reads without a lock sees whole records of the session meant, ${READS} times under ${WRITERS} writers`, async () => {
     const options = resolveSessionOptions({});
-    const store = new SessionStore(new SessionRuntime(options, { backend }), { readIds: () => [] });
+    const store = new SessionStore(new SessionRuntime(options, { backend }), {
+      readIds: () => [],
+      bind: () => '',
+    });
     const names = times(6, index => `session ${index}`);
     const ids = await Promise.all(
       names.map(name => store.create({ name, version: 0, body: bodyOf(0, BODY) })),

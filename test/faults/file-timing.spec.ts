@@ -28,7 +28,10 @@ afterEach(() => rm(folder, { recursive: true, force: true, maxRetries: 5 }));
 const pathOf = (key: string) => join(folder, key.slice(0, 2), `session-${key}`);
 const storeOn = (storage: FileBackend) => {
   const options = resolveSessionOptions({});
-  return new SessionStore(new SessionRuntime(options, { backend: storage }), { readIds: () => [] });
+  return new SessionStore(new SessionRuntime(options, { backend: storage }), {
+    readIds: () => [],
+    bind: () => '',
+  });
 };
 const standStill = (ms: number) => {
   for (const end = performance.now() + ms; performance.now() < end;);

@@ -22,6 +22,7 @@ const ROUNDS = inLong(1_000, 60);
 const storeOn = (storage: SessionBackend) =>
   new SessionStore(new SessionRuntime(resolveSessionOptions({}), { backend: storage }), {
     readIds: () => [],
+    bind: () => '',
   });
 
 for (const { name, open } of BACKENDS.filter(backend =>

@@ -27,7 +27,7 @@ describe.runIf(isTested('postgresql'))(
         storageTimeout: LIMIT / 1000,
       });
       runtime = new SessionRuntime(resolveSessionOptions({}), { backend, limitMs: LIMIT });
-      store = new SessionStore(runtime, { readIds: () => [] });
+      store = new SessionStore(runtime, { readIds: () => [], bind: () => '' });
       other = new Client({ connectionString: server.url });
       await other.connect();
     });

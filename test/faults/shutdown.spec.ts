@@ -30,7 +30,7 @@ afterEach(() => rm(folder, { recursive: true, force: true }));
 async function storedCount(id: string): Promise<number> {
   const options = resolveSessionOptions({});
   const manager = new SessionRuntime(options, { backend: new FileBackend(folder) });
-  return (await new SessionStore(manager, { readIds: () => [] }).get(id))?.data.count;
+  return (await new SessionStore(manager, { readIds: () => [], bind: () => '' }).get(id))?.data.count;
 }
 
 async function newSession(url: string): Promise<string> {

@@ -37,6 +37,7 @@ function freshStore(): SessionStore {
   const options = resolveSessionOptions({});
   return new SessionStore(new SessionRuntime(options, { backend: new FileBackend(folder) }), {
     readIds: () => [],
+    bind: () => '',
   });
 }
 

@@ -17,7 +17,7 @@ const options = resolveSessionOptions({
   leaseTime: Number(LEASE_TIME),
 });
 const manager = new SessionRuntime(options, { backend: new FileBackend(STORAGE_PATH) });
-const store = new SessionStore(manager, { readIds: () => [] });
+const store = new SessionStore(manager, { readIds: () => [], bind: () => '' });
 
 async function writeForever(id: string, index: number): Promise<never> {
   for (;;) {

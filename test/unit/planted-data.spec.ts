@@ -94,7 +94,7 @@ describe('invariant 14, what the storage holds is not trusted', () => {
   it('a record of a backend that keeps no lastUsedAt, as those of before, is a session', async () => {
     const backend = new RamBackend(1_000);
     const runtime = new SessionRuntime(resolveSessionOptions({}), { backend });
-    const store = new SessionStore(runtime, { readIds: () => [] });
+    const store = new SessionStore(runtime, { readIds: () => [], bind: () => '' });
     const id = await store.create({ a: 1 });
     const read = backend.read.bind(backend);
     backend.read = async key => ({ ...(await read(key)), lastUsedAt: undefined }) as unknown as SessionRecord;
