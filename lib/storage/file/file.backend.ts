@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { rm, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
@@ -13,8 +13,8 @@ import type {
   SessionRecord,
   SessionWrite,
 } from '../session-backend.js';
+import { LockedAdmission, OWNER_LEASE } from '../locked-admission.js';
 import { unlessLater } from '../record-format.js';
-import { FileAdmission } from './file-admission.js';
 import { isErrno, unlessMissing } from './file-errors.js';
 import { FileRecords } from './file-records.js';
 import { FileLock, LOCK_SUFFIX, LockWatch } from './file-lock.js';
@@ -44,7 +44,7 @@ export class FileBackend implements SessionBackend {
   private readonly records: FileRecords;
   private readonly sweep: FileSweep;
   private readonly removal: FileRemoval;
-  private readonly admission: FileAdmission;
+  private readonly admission: LockedAdmission;
   private readonly watch = new LockWatch();
   /** Of names, unique among the processes that use the folder. */
   private readonly prefix = randomToken();
@@ -59,9 +59,7 @@ export class FileBackend implements SessionBackend {
     this.owners = new FileOwners(this.hints, this);
     this.records = new FileRecords(this.root, this.scratch, maxFileSize(maxSize));
     this.removal = new FileRemoval(this.records, (key, lease) => this.lockOf(key, lease));
-    this.admission = new FileAdmission(this, (name, ms) =>
-      this.lockAt(`${this.scratch}/${name}`, { token: randomToken(), ms }),
-    );
+    this.admission = new LockedAdmission(this, owner => this.lockOfOwner(owner));
     this.sweep = new FileSweep(this.root, this.scratch, this.records);
   }
 
@@ -234,6 +232,11 @@ export class FileBackend implements SessionBackend {
 
   private lockOf(key: string, lease: Lease): FileLock {
     return this.lockAt(this.records.pathOf(key), lease);
+  }
+
+  private lockOfOwner(owner: string): FileLock {
+    const name = `owner-${createHash('sha256').update(owner).digest('base64url')}`;
+    return this.lockAt(`${this.scratch}/${name}`, { token: randomToken(), ms: OWNER_LEASE });
   }
 
   private lockAt(path: string, lease: Lease): FileLock {

@@ -1,30 +1,35 @@
-import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { surplus } from '../owner-limit.js';
-import type { Admission, OwnerLimit, SessionBackend } from '../session-backend.js';
-import { Turns } from '../turns.js';
-import type { FileLock } from './file-lock.js';
+import { surplus } from './owner-limit.js';
+import type { Admission, OwnerLimit, SessionBackend } from './session-backend.js';
+import { Turns } from './turns.js';
 
-/** Milliseconds after which the lock of a process that died lapses; an admission that takes longer looks again. */
-const LEASE_MS = 3_000;
+/** A lock between processes, which one claims. */
+export interface OwnerLock {
+  /** @returns false if another holds it */
+  claim(): Promise<boolean>;
+  /** @returns whether it is still held */
+  renew(): boolean | Promise<boolean>;
+  /** Gives it back; does nothing if it was lost. */
+  remove(): void | Promise<void>;
+}
+
+/** Milliseconds after which the lock of a process that died has to lapse; an admission that takes longer looks again. */
+export const OWNER_LEASE = 3_000;
 /** Milliseconds that an admission waits for its turn. */
 const WAIT_MS = 10_000;
 /** Milliseconds between two tries at the lock, at most. */
 const TRY_EVERY = 10;
 
-/** How the name of an owner's lock begins. */
-const OWNER_PREFIX = 'owner-';
-
 /** Keeps owners to their limits: who gives a session to an owner has the owner's lock meanwhile. */
-export class FileAdmission {
+export class LockedAdmission {
   private readonly turns = new Turns();
 
-  /** @param lockOf makes the lock of this name */
+  /** @param lockOf makes a claim on the owner's lock, which lapses after `OWNER_LEASE` */
   constructor(
     private readonly backend: Required<
       Pick<SessionBackend, 'create' | 'save' | 'renew' | 'delete' | 'findByOwner'>
     >,
-    private readonly lockOf: (name: string, leaseMs: number) => FileLock,
+    private readonly lockOf: (owner: string) => OwnerLock,
   ) {}
 
   admit(admission: Admission, limit: OwnerLimit): Promise<boolean | 'refused'> {
@@ -53,18 +58,17 @@ export class FileAdmission {
         }
         isStored ||= await (save ? backend.save(key, write, lease, save) : backend.create(key, write, lease));
         // One that stood still until its lock was another's looks again: both may have been let in.
-        if (!isStored || lock.renew()) {
+        if (!isStored || (await lock.renew())) {
           return isStored;
         }
       } finally {
-        lock.remove();
+        await lock.remove();
       }
     }
   }
 
-  private async take(owner: string): Promise<FileLock> {
-    const hash = createHash('sha256').update(owner).digest('base64url');
-    const lock = this.lockOf(OWNER_PREFIX + hash, LEASE_MS);
+  private async take(owner: string): Promise<OwnerLock> {
+    const lock = this.lockOf(owner);
     for (const end = performance.now() + WAIT_MS; !(await lock.claim());) {
       if (performance.now() > end) {
         throw new Error(`an owner's lock was not free within ${WAIT_MS} ms`);
