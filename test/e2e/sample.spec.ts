@@ -120,7 +120,7 @@ describe.concurrent('the sample shop', () => {
     ],
     [
       { STORAGE: 'redis', REDIS_URL: 'redis://ann:open-sesame@127.0.0.1:1' },
-      'Redis cannot be used: connect ECONNREFUSED 127.0.0.1:1; is a server running at the host and port in url',
+      'Redis cannot be reached: connect ECONNREFUSED 127.0.0.1:1; is a server running at the host and port in url',
     ],
   ])('says in one line what keeps it from opening: %j', async (env, message) => {
     const child = shops.run(env as Record<string, string>);

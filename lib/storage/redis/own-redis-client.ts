@@ -15,6 +15,7 @@ export class OwnRedisClient implements RedisCommands {
   readonly isCluster = false;
   readonly clientPrefix = '';
   private isClosed = false;
+  private patience: NodeJS.Timeout | undefined;
   private hasConnected = false;
   private client: RedisClientType;
   private commands: RedisCommands;
@@ -78,12 +79,22 @@ export class OwnRedisClient implements RedisCommands {
 
   close(): void {
     this.isClosed = true;
+    clearTimeout(this.patience);
     end(this.client);
   }
 
   private async connect(): Promise<void> {
-    this.client.on('error', () => undefined);
-    await this.client.connect();
+    const { client } = this;
+    client.on('error', () => undefined);
+    // The client waits for a server that takes connections, and says nothing on them, for as long as it likes.
+    const watch = () => {
+      clearTimeout(this.patience);
+      this.patience = setTimeout(() => this.renew(client), this.timeoutMs);
+    };
+    client.on('reconnecting', watch);
+    client.on('ready', () => clearTimeout(this.patience));
+    watch();
+    await client.connect();
   }
 
   private async orRenew<T>(answer: Promise<T>): Promise<T> {
@@ -100,11 +111,12 @@ export class OwnRedisClient implements RedisCommands {
 
   /** @param client of several that fail on one, the first renews it */
   private renew(client: RedisClientType): void {
-    if (this.client === client && !this.isClosed) {
+    if (this.client === client && this.hasConnected && !this.isClosed) {
       this.client = this.makeClient();
       this.commands = commandsOf(this.client)!;
-      this.connect().catch(() => undefined); // closed meanwhile
+      client.removeAllListeners('reconnecting');
       end(client);
+      this.connect().catch(() => undefined); // closed meanwhile
     }
   }
 }

@@ -111,7 +111,11 @@ export function describeUnusable(error: unknown, way: Way, prefix: string): Sess
     return error;
   }
   const reason = describeError(error) || String((error as { code?: string }).code);
-  return new SessionException(`Redis cannot be used: ${reason}; ${remedyOf(reason, way, prefix)}`, {
-    cause: error,
-  });
+  const isAnswer = /^(ERR|[A-Z]{4,}) /.test(reason);
+  return new SessionException(
+    `Redis cannot be ${isAnswer ? 'used' : 'reached'}: ${reason}; ${remedyOf(reason, way, prefix)}`,
+    {
+      cause: error,
+    },
+  );
 }
