@@ -89,6 +89,8 @@ const DAMAGES: Record<string, Record<string, Damage>> = {
     'without its data': inHash(['HDEL', 'data']),
     'without its times': inHash(['HDEL', 'createdAt', 'lastUsedAt']),
     'a time that is none': inHash(['HSET', 'createdAt', 'now']),
+    'a timeout that is none': inHash(['HSET', 'timeout', 'NaN']),
+    'a beginning before all times': inHash(['HSET', 'createdAt', '-inf']),
     'never to expire': inHash(['PERSIST']),
     "another program's text": inHash(['SET', '{"userId":7}']),
     "another program's list": inHash(['DEL'], ['RPUSH', 'a', 'b']),
