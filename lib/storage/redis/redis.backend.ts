@@ -58,8 +58,8 @@ export class RedisBackend implements SessionBackend {
   async lock(key: string, lease: Lease): Promise<SessionRecord | 'busy' | undefined> {
     const name = this.prefix + key;
     const reply = await this.connection.run(LOCK, name, lease.token, toMs(lease.ms), String(this.maxSize));
-    if (isWord(reply, 'busy')) {
-      await this.wakeups.ready();
+    if (typeof reply === 'number') {
+      await this.wakeups.readyFor(key, reply);
       return 'busy';
     }
     return this.found(key, reply);

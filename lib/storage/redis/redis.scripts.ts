@@ -71,21 +71,25 @@ const given = (from: number) => `
 local given = {}
 for i = ${from}, #ARGV, 2 do given[ARGV[i]] = ARGV[i + 1] end`;
 
-// In each of them, what the server refuses when it is full comes first: then nothing has been done.
+// In each of them, what the server refuses when it is full comes first: then nothing has been done. Behind a first write, it
+// refuses nothing.
 
 /** ARGV: bytes at most. @returns the record, 'damaged' or 'absent' */
 export const READ = script(`
 local state = found()
 return state == 'session' and record(tonumber(ARGV[1])) or state`);
 
-/** ARGV: token, milliseconds, bytes at most. @returns the record, 'busy', 'damaged' or 'absent' */
+/**
+ * ARGV: token, milliseconds, bytes at most. @returns the record, 'damaged' or 'absent'; where another holds the lock, the
+ * milliseconds until it lapses
+ */
 export const LOCK = script(`
 local state = found()
 if state ~= 'session' then return state end
 local token, lockedUntil, format = unpack(redis.call('HMGET', key, 'token', 'lockedUntil', 'format'))
 if token and token ~= ARGV[1] and (tonumber(lockedUntil) or 0) > now then
   redis.pcall('HSET', key, 'waited', 1)
-  return 'busy'
+  return lockedUntil - now
 end
 if (format or '${RECORD_FORMAT}') == '${RECORD_FORMAT}' then
   redis.call('HSET', key, 'token', ARGV[1], 'lockedUntil', now + ARGV[2])
@@ -123,11 +127,12 @@ return 1`);
  * differ before it counts, pairs. @returns 1 or 0
  */
 export const CREATE = script(`
-if found() == 'session' then return 0 end
+local state = found()
+if state == 'session' then return 0 end
 local createdAt = tonumber(ARGV[4]) or now
 local ahead = now - ARGV[5]
 if ARGV[4] ~= '' and math.abs(ahead) > tonumber(ARGV[6]) then createdAt = createdAt + ahead end
-redis.call('DEL', key)
+if state == 'damaged' then redis.call('DEL', key) end
 redis.call('HSET', key, 'format', ${RECORD_FORMAT}, 'createdAt', createdAt, 'lastUsedAt', now, unpack(ARGV, 7))
 if ARGV[1] ~= '' then redis.call('HSET', key, 'token', ARGV[1], 'lockedUntil', now + ARGV[2]) end
 redis.call('PEXPIRE', key, ARGV[3])

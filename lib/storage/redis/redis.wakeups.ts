@@ -7,6 +7,8 @@ import type { RedisCommands } from './redis.client.js';
 const PATIENCE = 1_000;
 /** Milliseconds after which a subscription that failed may be tried again. */
 const AGAIN = 5_000;
+/** Milliseconds: the longest delay of a timer. */
+const MAX_TIMER = 2 ** 31 - 2;
 
 /**
  * Hears of locks that were freed. One subscription a process, made when somebody waits for the first time: most
@@ -17,6 +19,8 @@ export class RedisWakeups {
   private listener: ((key: string) => void) | undefined;
   private subscription: Promise<void> | undefined;
   private unsubscribe: (() => unknown) | undefined;
+  /** For locks that were found busy. */
+  private readonly lapses = new Map<string, NodeJS.Timeout>();
   private retry: NodeJS.Timeout | undefined;
   private isClosed = false;
   private hasFailed = false;
@@ -31,10 +35,21 @@ export class RedisWakeups {
     this.listener = listener;
   }
 
-  /** From when this resolves, no word of a lock that was found busy after it is missed; but for trouble. */
-  async ready(): Promise<void> {
-    if (this.listener && !this.isClosed) {
-      this.subscription ??= this.subscribe(this.listener);
+  /**
+   * From when this resolves, no word of a lock that was found busy after it is missed; but for trouble. A holder that has
+   * died says nothing: its lock is told of when it lapses.
+   * @param lapsesIn milliseconds, if the lock is not renewed
+   */
+  async readyFor(key: string, lapsesIn: number): Promise<void> {
+    const { listener } = this;
+    if (listener && !this.isClosed) {
+      clearTimeout(this.lapses.get(key));
+      const onLapse = () => {
+        this.lapses.delete(key);
+        listener(key);
+      };
+      this.lapses.set(key, setTimeout(onLapse, Math.min(lapsesIn, MAX_TIMER) + 1).unref());
+      this.subscription ??= this.subscribe(listener);
       await Promise.race([this.subscription, sleep(PATIENCE, undefined, { ref: false })]);
     }
   }
@@ -42,6 +57,7 @@ export class RedisWakeups {
   async close(): Promise<void> {
     this.isClosed = true;
     clearTimeout(this.retry);
+    this.lapses.forEach(timer => clearTimeout(timer));
     await this.end();
   }
 
