@@ -31,11 +31,11 @@ describe.runIf(isTested('redis'))('invariant 4, storage trouble is not absence: 
     await backend.lock(key, lease);
     await command('CONFIG', 'SET', 'maxmemory', '1');
     for (const refused of [
-      backend.save(key, writeOf('2'), lease, { unlock: true }),
-      backend.create(newKey(), writeOf('1')),
-      backend.create(newKey(), writeOf('1', { owner: 'ann' })),
+      () => backend.save(key, writeOf('2'), lease, { unlock: true }),
+      () => backend.create(newKey(), writeOf('1')),
+      () => backend.create(newKey(), writeOf('1', { owner: 'ann' })),
     ]) {
-      await expect(refused).rejects.toThrow(UnsentRequestException);
+      await expect(refused()).rejects.toThrow(UnsentRequestException);
     }
     expect((await backend.read(key))?.data).toBe('1');
     await backend.unlock(key, lease, LONG);
