@@ -18,7 +18,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
 }
 
 function readStorage(env: NodeJS.ProcessEnv): Pick<Config, 'sessions' | 'storage'> {
-  const storageType = oneOf(env, 'STORAGE', ['ram', 'file', 'postgresql', 'memcached']);
+  const storageType = oneOf(env, 'STORAGE', ['ram', 'file', 'postgresql', 'memcached', 'redis']);
   switch (storageType) {
     case 'ram':
       return { sessions: { storageType }, storage: 'RAM' };
@@ -28,11 +28,15 @@ function readStorage(env: NodeJS.ProcessEnv): Pick<Config, 'sessions' | 'storage
     }
     case 'postgresql': {
       const url = required(env, 'DATABASE_URL', 'postgres://user:password@localhost:5432/database');
-      return { sessions: { storageType, url }, storage: describeDatabase(url) };
+      return { sessions: { storageType, url }, storage: describeServer('PostgreSQL', url) };
     }
     case 'memcached': {
       const servers = required(env, 'MEMCACHED_SERVERS', 'localhost:11211');
       return { sessions: { storageType, servers }, storage: `memcached on ${servers}` };
+    }
+    case 'redis': {
+      const url = required(env, 'REDIS_URL', 'redis://localhost:6379');
+      return { sessions: { storageType, url }, storage: describeServer('Redis', url) };
     }
   }
 }
@@ -57,8 +61,8 @@ function required(env: NodeJS.ProcessEnv, name: string, example: string): string
 }
 
 /** Its host alone: the rest of the URL holds the password. */
-function describeDatabase(url: string): string {
-  return URL.canParse(url) ? `PostgreSQL on ${new URL(url).host || 'this machine'}` : 'PostgreSQL';
+function describeServer(name: string, url: string): string {
+  return URL.canParse(url) ? `${name} on ${new URL(url).host || 'this machine'}` : name;
 }
 
 function readPort(text: string): number {

@@ -62,7 +62,7 @@ export class SessionNotLoadedException extends SessionException {
 export class SessionUnsupportedException extends SessionException {
   constructor(readonly operation: string) {
     super(
-      `The session storage in use does not support ${operation}(). Use a storage that does, such as 'postgresql', 'file' or 'ram'.`,
+      `The session storage in use does not support ${operation}(). Use a storage that does, such as 'postgresql', 'redis', 'file' or 'ram'.`,
     );
   }
 }

@@ -89,7 +89,7 @@ export const sessionOptions = {
   leaseTime: number({ min: 0.1, max: MAX_SECONDS, unit: 'seconds', default: 30 }),
   /**
    * How many sessions one owner may have at a time. Default: any number. Needs a storage that knows owners: `'ram'`,
-   * `'file'` or `'postgresql'`.
+   * `'file'`, `'postgresql'` or `'redis'`.
    */
   maxSessionsPerOwner: number({ above: 0, integer: true, unit: 'sessions', default: Infinity }),
   /**

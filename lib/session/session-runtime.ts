@@ -137,7 +137,7 @@ function ownerLimit(options: ResolvedSessionOptions, backend: SessionBackend): O
   }
   if (!backend.admit) {
     throw new SessionOptionsException([
-      `maxSessionsPerOwner needs a storage that can count an owner's sessions, such as 'postgresql', 'file' or 'ram'; ` +
+      `maxSessionsPerOwner needs a storage that can count an owner's sessions, such as 'postgresql', 'redis', 'file' or 'ram'; ` +
         `an own backend needs the method admit()`,
     ]);
   }

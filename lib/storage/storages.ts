@@ -3,3 +3,4 @@ export { file } from './file/file.storage.js';
 export { memcached } from './memcached/memcached.storage.js';
 export { postgresql } from './postgresql/postgresql.storage.js';
 export { ram } from './ram/ram.storage.js';
+export { redis } from './redis/redis.storage.js';

@@ -4,6 +4,7 @@ import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 /** One way through the proxy, in order: what comes while it is held goes on when it is let go. */
 class Way {
   private waiting: Buffer[] = [];
+  private readonly late: Buffer[] = [];
 
   constructor(
     private readonly to: Socket,
@@ -14,18 +15,24 @@ class Way {
   pass(data: Buffer): void {
     if (this.isHeld()) {
       this.waiting.push(data);
-      return;
-    }
-    const delayMs = this.delayMs();
-    if (delayMs > 0) {
-      setTimeout(() => this.write(data), delayMs);
     } else {
-      this.write(data);
+      this.send(data);
     }
   }
 
   letGo(): void {
-    this.waiting.splice(0).forEach(data => this.write(data));
+    this.waiting.splice(0).forEach(data => this.send(data));
+  }
+
+  /** Nothing overtakes what is late: no network does that to a connection. */
+  private send(data: Buffer): void {
+    const delayMs = this.delayMs();
+    if (delayMs > 0 || this.late.length > 0) {
+      this.late.push(data);
+      setTimeout(() => this.write(this.late.shift()!), delayMs);
+    } else {
+      this.write(data);
+    }
   }
 
   private write(data: Buffer): void {

@@ -35,6 +35,7 @@ const FAULTS: Record<StorageName, Partial<Record<FaultName, number>>> = {
   file: { ...OF_PROCESSES, 'full disk': 2 },
   postgresql: { ...OF_PROCESSES, ...OF_NETWORKS, ...OF_SERVERS },
   memcached: { ...OF_PROCESSES, ...OF_NETWORKS, ...OF_SERVERS },
+  redis: { ...OF_PROCESSES, ...OF_NETWORKS, ...OF_SERVERS },
 };
 
 /** Milliseconds between two cuts of a shaky network. */
@@ -57,6 +58,7 @@ const CLOCK_STEP: Record<StorageName, number> = {
   file: 60_000,
   postgresql: 60_000,
   memcached: 900,
+  redis: 60_000,
 };
 
 /** Makes one trouble after the other, drawn from a seed. Several work side by side. */

@@ -1,7 +1,12 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startMemcachedServer, startPostgresqlServer, type TestServer } from '../support/servers.js';
+import {
+  startMemcachedServer,
+  startPostgresqlServer,
+  startRedisServer,
+  type TestServer,
+} from '../support/servers.js';
 import type { StorageName } from '../support/storage-names.js';
 import { ChaosProxy } from './chaos-proxy.js';
 import type { Trouble } from './history.js';
@@ -20,7 +25,7 @@ export class World {
   readonly servers: ServerProcess[] = [];
   /** Between each server and the storage. */
   readonly proxies: ChaosProxy[] = [];
-  /** Of PostgreSQL or memcached. */
+  /** Of PostgreSQL, memcached or Redis. */
   storageServer: TestServer | undefined;
   readonly troubles: Trouble[] = [];
   private folder: string | undefined;
@@ -105,6 +110,8 @@ export class World {
       this.storageServer = await startPostgresqlServer(['fsync=off']);
     } else if (this.storage === 'memcached') {
       this.storageServer = await startMemcachedServer();
+    } else if (this.storage === 'redis') {
+      this.storageServer = await startRedisServer({ isDurable: true });
     }
     for (let index = 0; index < count; index++) {
       if (this.storageServer) {
@@ -128,6 +135,8 @@ export class World {
         return { ...timed, url: `postgres://test@127.0.0.1:${port}/postgres` };
       case 'memcached':
         return { ...timed, servers: `127.0.0.1:${port}` };
+      case 'redis':
+        return { ...timed, url: `redis://127.0.0.1:${port}` };
     }
   }
 }

@@ -6,7 +6,7 @@ import { MemoryStore } from 'express-session';
 import { expressStore, type SessionBackend } from 'nest-sessions';
 import type { TestStorage } from '../../lib/testing.js';
 import { FileBackend } from '../../lib/storage/file/file.backend.js';
-import { memcachedServers, postgresqlUrl } from '../support/shared-servers.js';
+import { memcachedServers, postgresqlUrl, redisUrl } from '../support/shared-servers.js';
 import { isTested } from '../support/storage-names.js';
 import { RamBackend } from '../../lib/storage/ram/ram.backend.js';
 import { openBackendOf } from '../support/open-backend.js';
@@ -58,6 +58,14 @@ const ALL_BACKENDS: BackendUnderTest[] = [
       const keyPrefix = `${randomBytes(6).toString('hex')}:`;
       const servers = memcachedServers();
       const openClient = () => openBackendOf({ storageType: 'memcached', servers, keyPrefix });
+      return { ...closing([await openClient(), await openClient()]), sweepsItself: true };
+    },
+  },
+  {
+    name: 'redis',
+    async open() {
+      const keyPrefix = `${randomBytes(6).toString('hex')}:`;
+      const openClient = () => openBackendOf({ storageType: 'redis', url: redisUrl(), keyPrefix });
       return { ...closing([await openClient(), await openClient()]), sweepsItself: true };
     },
   },

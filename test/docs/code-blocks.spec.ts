@@ -4,7 +4,7 @@ import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import ts from 'typescript';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { memcachedServers, postgresqlUrl } from '../support/shared-servers.js';
+import { memcachedServers, postgresqlUrl, redisUrl } from '../support/shared-servers.js';
 
 const ROOT = join(import.meta.dirname, '../..');
 /** In the project, so that its packages are found from there. */
@@ -69,6 +69,7 @@ describe.each(pages)('the code of %s', name => {
     page = await extract(name);
     process.env.DATABASE_URL = await postgresqlUrl();
     process.env.MEMCACHED_SERVERS = memcachedServers();
+    process.env.REDIS_URL = redisUrl();
   });
   afterAll(() => rm(page.folder, { recursive: true, force: true }));
 

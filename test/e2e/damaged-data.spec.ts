@@ -3,6 +3,7 @@ import { readFile, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { Client } from 'pg';
+import { createClient } from 'redis';
 import { Logger } from '@nestjs/common';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { MemoryStore } from 'express-session';
@@ -43,6 +44,17 @@ const inItem =
     client.close();
   };
 
+/** @param command of Redis, on the session's key */
+const inHash =
+  (...command: [string, ...string[]][]): Damage =>
+  async ({ url, keyPrefix }, key) => {
+    const client = await createClient({ url: url! }).connect();
+    for (const [name, ...args] of command) {
+      await client.sendCommand([name, keyPrefix + key, ...args]);
+    }
+    client.destroy();
+  };
+
 const FOREVER = Date.now() + 1e10;
 
 const DAMAGES: Record<string, Record<string, Damage>> = {
@@ -71,6 +83,20 @@ const DAMAGES: Record<string, Record<string, Damage>> = {
     'a header of null': inItem(text => text.replace(/.*/, 'null')),
     'a header that lacks most': inItem(text => text.replace(/.*/, `{"expiresAt":${FOREVER}}`)),
     bytes: inItem(() => '\0\uffff\n\0\uffff'),
+  },
+  redis: {
+    'cut short': inHash(['HSET', 'data', '{"name":"hu']),
+    'without its data': inHash(['HDEL', 'data']),
+    'without its times': inHash(['HDEL', 'createdAt', 'lastUsedAt']),
+    'a time that is none': inHash(['HSET', 'createdAt', 'now']),
+    'a timeout that is none': inHash(['HSET', 'timeout', 'NaN']),
+    'a beginning before all times': inHash(['HSET', 'createdAt', '-inf']),
+    'never to expire': inHash(['PERSIST']),
+    "another program's text": inHash(['SET', '{"userId":7}']),
+    "another program's list": inHash(['DEL'], ['RPUSH', 'a', 'b']),
+    "another program's hash": inHash(['DEL'], ['HSET', 'userId', '7']),
+    bytes: inHash(['HSET', 'data', '\0\uffff']),
+    'too large': inHash(['HSET', 'data', `{"name":"${'x'.repeat(30 * 1024 * 1024)}"}`]),
   },
 };
 
@@ -130,6 +156,7 @@ const LATER: Record<string, Damage> = {
   },
   postgresql: inRow('format = 2'),
   memcached: inItem(text => text.replace('"format":1', '"format":2')),
+  redis: inHash(['HSET', 'format', '2']),
 };
 
 describe.each(SETUPS.filter(({ storage }) => storage !== 'ram'))(

@@ -21,7 +21,7 @@ import { newStorage, STORAGES, type StorageName } from '../support/storages.js';
 const RUNS = inLong(1000, 100);
 const VARIANT_RUNS = inLong(60, 10);
 /** Sessions that live, and end, at the same time. More would only queue for the disk. */
-const WIDTH: Record<StorageName, number> = { ram: 50, file: 10, postgresql: 10, memcached: 20 };
+const WIDTH: Record<StorageName, number> = { ram: 50, file: 10, postgresql: 10, memcached: 20, redis: 20 };
 
 const randomPause = (ms = 10) => sleep(Math.random() * ms);
 const change = (session: Session) => session.set('changed', true);

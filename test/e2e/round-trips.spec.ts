@@ -1,4 +1,6 @@
 import { randomBytes } from 'node:crypto';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { SESSION_BACKEND, SessionStore, type SessionModuleOptions } from 'nest-sessions';
 import { SessionRuntime } from '../../lib/session/session-runtime.js';
@@ -14,7 +16,13 @@ import {
   type Script,
   type ScriptRoute,
 } from '../support/scripts.js';
-import { startMemcachedServer, startPostgresqlServer, type TestServer } from '../support/servers.js';
+import { RedisMonitor } from '../support/redis-monitor.js';
+import {
+  startMemcachedServer,
+  startPostgresqlServer,
+  startRedisServer,
+  type TestServer,
+} from '../support/servers.js';
 import { STATEMENT_LOG_SETTINGS, StatementLog } from '../support/statement-log.js';
 import { isTested } from '../support/storage-names.js';
 import { until } from '../support/until.js';
@@ -33,6 +41,8 @@ interface Request {
   postgresql: string[];
   /** What is sent together is one round trip. */
   memcached: string[];
+  /** Scripts, each one round trip. Default: as PostgreSQL. */
+  redis?: string[];
 }
 
 const REQUESTS: Request[] = [
@@ -77,6 +87,7 @@ const REQUESTS: Request[] = [
     script: nothing,
     postgresql: ['lock', 'lockOrFind'],
     memcached: ['add get', 'delete'],
+    redis: ['lock'],
   },
   {
     what: 'with an unknown id that is readOnly',
@@ -92,6 +103,7 @@ const REQUESTS: Request[] = [
     script: change,
     postgresql: ['lock', 'lockOrFind', 'create'],
     memcached: ['add get', 'delete', 'add'],
+    redis: ['lock', 'create'],
   },
   {
     what: 'that destroys its session',
@@ -178,6 +190,21 @@ async function watchMemcached(): Promise<Watched> {
   };
 }
 
+/** Other processes come by a Unix socket, so that MONITOR tells them apart. */
+async function watchRedis(): Promise<Watched> {
+  const socket = join(tmpdir(), `nest-sessions-${randomBytes(6).toString('hex')}.sock`);
+  const server = await startRedisServer({ args: ['--unixsocket', socket] });
+  const monitor = await RedisMonitor.open(server);
+  return {
+    options: application => ({ storageType: 'redis', url: application ? `unix:${socket}` : server.url }),
+    during: task => monitor.during(task),
+    async close() {
+      monitor.close();
+      await server.close();
+    },
+  };
+}
+
 /** The most tries that a wait can take, by the shortest pauses of the back-off: half of 2 ms, growing to half of 25. */
 function mostTries(ms: number): number {
   let tries = 1;
@@ -190,13 +217,14 @@ function mostTries(ms: number): number {
 
 /** Whether memcached's locks have been freed, which happens behind the answers. */
 const isFreed = ({ app }: TestApp): boolean =>
-  (app.get<{ locks: { freeing?: Set<unknown> } }>(SESSION_BACKEND).locks.freeing?.size ?? 0) === 0;
+  (app.get<{ locks?: { freeing?: Set<unknown> } }>(SESSION_BACKEND).locks?.freeing?.size ?? 0) === 0;
 
 const count = (trips: string[], what: string) => trips.filter(trip => trip === what).length;
 
 for (const [storage, watch] of [
   ['postgresql', watchPostgresql],
   ['memcached', watchMemcached],
+  ['redis', watchRedis],
 ] as const) {
   describe.runIf(isTested(storage))(`round trips: ${storage}`, () => {
     let watched: Watched;
@@ -215,7 +243,7 @@ for (const [storage, watch] of [
       });
       afterAll(() => server.close());
 
-      it.each(REQUESTS)('of a request $what', async ({ cookie, script, route, [storage]: expected }) => {
+      it.each(REQUESTS)('of a request $what', async ({ cookie, script, route, ...request }) => {
         const id = cookie === undefined ? await server.app.get(SessionStore).create({ count: 1 }) : cookie;
         const browser = new Browser(server.url, id ?? undefined);
         const trips = await watched.during(async () => {
@@ -223,7 +251,7 @@ for (const [storage, watch] of [
           await until(() => lockCount(server) === 0 && isFreed(server)); // what goes on behind the response
         });
         browser.close();
-        expect(trips).toEqual(expected);
+        expect(trips).toEqual(request[storage] ?? request.postgresql);
       });
     });
 
@@ -277,6 +305,13 @@ for (const [storage, watch] of [
           renew: 'set get',
           unlockAndTouch: 'delete set',
         },
+        redis: {
+          lock: 'lock',
+          save: 'save',
+          saveAndUnlock: 'saveAndUnlock',
+          renew: 'renew',
+          unlockAndTouch: 'unlockAndTouch',
+        },
       }[storage];
 
       it.each([
@@ -307,7 +342,7 @@ for (const [storage, watch] of [
         },
       );
 
-      it('while another process holds the lock: one for each try of the back-off', async () => {
+      it('while another process holds the lock: one for each try', async () => {
         id = await server.app.get(SessionStore).create({ count: 0 });
         const other = await startServer('counter-server', {
           SESSION_OPTIONS: JSON.stringify(watched.options('other')),
@@ -320,6 +355,18 @@ for (const [storage, watch] of [
         const trips = await watched.during(() => second.value(change));
         const ms = Date.now() - startedAt;
         expect((await held).status).toBe(200);
+        first.close();
+        second.close();
+        await other.program.kill();
+        if (storage === 'redis') {
+          // Once, and again when it is sure to hear of the end; by the net below that, once in these 2 s; when it is woken.
+          expect(trips.filter(trip => trip !== 'subscribe').slice(0, -1)).toEqual(
+            expect.arrayContaining(['lock', 'lock', 'lock']),
+          );
+          expect(count(trips, 'lock')).toBeLessThanOrEqual(4);
+          expect([count(trips, 'subscribe'), trips.at(-1)]).toEqual([1, saveAndUnlock]);
+          return;
+        }
         const [firstTry, nextTry] = {
           postgresql: [['lock', 'lockOrFind'], 'lockOrFind'],
           memcached: [['add get', 'get'], 'add get get'],
@@ -331,13 +378,35 @@ for (const [storage, watch] of [
         expect(tries).toBeGreaterThan(5);
         expect(tries).toBeLessThanOrEqual(mostTries(ms));
         console.log(`${storage}: ${tries} tries in ${ms} ms of waiting, at most ${mostTries(ms)}`);
-        first.close();
-        second.close();
-        await other.program.kill();
       });
     });
   });
 }
+
+it.runIf(isTested('redis'))(
+  'round trips: redis, with an owner: one more where a session begins, for the hint in the owner’s index; none later',
+  async () => {
+    const watched = await watchRedis();
+    const server = await startApp({ sessions: watched.options(), controllers: [ScriptController] });
+    const browser = new Browser(server.url);
+    const trips = (script: Script, route?: ScriptRoute) =>
+      watched.during(async () => {
+        await browser.run(script, route);
+        await until(() => lockCount(server) === 0);
+      });
+    const begin: Script = session => {
+      session.owner = 'ann';
+      change(session);
+    };
+    expect(await trips(begin)).toEqual(['hint', 'create']);
+    expect(await trips(change)).toEqual(['lock', 'saveAndUnlock']);
+    expect(await trips(nothing)).toEqual(['lock', 'unlockAndTouch']);
+    expect(await trips(nothing, 'read')).toEqual(['read']);
+    browser.close();
+    await server.close();
+    await watched.close();
+  },
+);
 
 it.runIf(isTested('memcached'))('memcached counts as many commands as the exchanges hold', async () => {
   const server = await startMemcachedServer();

@@ -95,7 +95,7 @@ describe.concurrent('the sample shop', () => {
   }
 
   it.each([
-    [{ STORAGE: 'floppy' }, "STORAGE must be ram, file, postgresql or memcached, not 'floppy'"],
+    [{ STORAGE: 'floppy' }, "STORAGE must be ram, file, postgresql, memcached or redis, not 'floppy'"],
     [{ ADAPTER: 'koa' }, "ADAPTER must be express or fastify, not 'koa'"],
     [{ PORT: 'http' }, "PORT must be a whole number from 0 to 65535, not 'http'"],
     [
@@ -107,12 +107,20 @@ describe.concurrent('the sample shop', () => {
       'MEMCACHED_SERVERS is missing; STORAGE=memcached needs it, e.g. MEMCACHED_SERVERS=localhost:11211',
     ],
     [
+      { STORAGE: 'redis' },
+      'REDIS_URL is missing; STORAGE=redis needs it, e.g. REDIS_URL=redis://localhost:6379',
+    ],
+    [
       { STORAGE: 'postgresql', DATABASE_URL: 'postgres://ann:open-sesame@127.0.0.1:1/shop' },
       'PostgreSQL cannot be reached: connect ECONNREFUSED 127.0.0.1:1; is a server running at the host and port in url',
     ],
     [
       { STORAGE: 'memcached', MEMCACHED_SERVERS: '127.0.0.1:1' },
       'memcached cannot be reached: connect ECONNREFUSED 127.0.0.1:1; check servers (127.0.0.1:1)',
+    ],
+    [
+      { STORAGE: 'redis', REDIS_URL: 'redis://ann:open-sesame@127.0.0.1:1' },
+      'Redis cannot be reached: connect ECONNREFUSED 127.0.0.1:1; is a server running at the host and port in url',
     ],
   ])('says in one line what keeps it from opening: %j', async (env, message) => {
     const child = shops.run(env as Record<string, string>);

@@ -81,6 +81,7 @@ describe('memory: the heap is flat', { timeout: 600_000 }, () => {
   describe.each([
     ...named('postgresql').map(storage => ({ storage, adapter: 'fastify' })),
     ...inLong(named('memcached'), []).map(storage => ({ storage, adapter: 'fastify' })),
+    ...named('redis').map(storage => ({ storage, adapter: 'fastify' })),
     ...named('file').map(storage => ({ storage, adapter: 'fastify' })),
   ])('$storage', ({ storage, adapter }) => {
     beforeAll(() => start(storage, adapter));

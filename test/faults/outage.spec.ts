@@ -13,8 +13,14 @@ import {
   random,
   type Outage,
 } from '../support/outage-load.js';
+import { openBackendOf } from '../support/open-backend.js';
 import { startServer, type Program } from '../support/programs.js';
-import { startMemcachedServer, startPostgresqlServer, type TestServer } from '../support/servers.js';
+import {
+  startMemcachedServer,
+  startPostgresqlServer,
+  startRedisServer,
+  type TestServer,
+} from '../support/servers.js';
 import { isTested } from '../support/storage-names.js';
 
 const ROUNDS = inLong(10, 1);
@@ -87,6 +93,35 @@ async function storedWithOne(url: string, ids: string[]): Promise<number> {
   await client.end();
   return rows[0].count;
 }
+
+describe.runIf(isTested('redis')).each(inLong<AdapterName[]>(ADAPTERS, ['fastify']))(
+  `Redis dies ${ROUNDS} times under load: %s`,
+  adapter => {
+    it('503 until it is back, for 2 s at most; nothing is lost that was acknowledged, as its settings keep all', async () => {
+      const redis = await startRedisServer({ isDurable: true });
+      server = redis;
+      const { program, url } = await startApp(adapter, { storageType: 'redis', url: redis.url });
+      const load = await Load.start(url);
+      const outages = await restart(load);
+
+      expectHonest(load.seen, [200, 503]);
+      expect(load.seen.filter(({ status }) => status === 503).length).toBeGreaterThan(outages.length);
+      const stored = async (client: LoadClient) => (await client.get('/read')).json().count;
+      for (const counter of load.counters) {
+        expectKept([counter], await stored(counter));
+      }
+      expectKept(load.sharers, await stored(load.sharers[0]!));
+      const backend = await openBackendOf({ storageType: 'redis', url: redis.url });
+      for (const { id } of load.beginners.flatMap(({ successes }) => successes)) {
+        const key = createHash('sha256').update(id!).digest('base64url');
+        expect((await backend.read(key))?.data).toBe('{"count":1}');
+      }
+      await backend.close();
+      load.all.forEach(client => client.close());
+      await expectAlive(program);
+    }, 180_000);
+  },
+);
 
 describe.runIf(isTested('memcached')).each(inLong<AdapterName[]>(ADAPTERS, ['fastify']))(
   `memcached dies ${ROUNDS} times under load: %s`,

@@ -26,7 +26,7 @@ const storeOn = (storage: SessionBackend) =>
   });
 
 for (const { name, open } of BACKENDS.filter(backend =>
-  ['ram', 'file', 'postgresql'].includes(backend.name),
+  ['ram', 'file', 'postgresql', 'redis'].includes(backend.name),
 )) {
   describe(`log out everywhere: ${name}`, () => {
     let storage: TestStorage;
@@ -68,7 +68,7 @@ for (const { name, open } of BACKENDS.filter(backend =>
 const PROCESS_ROUNDS = Number(process.env.OWNER_ROUNDS ?? inLong(150, 5));
 const SESSIONS = 60;
 
-describe.each(STORAGES.filter(name => name === 'file' || name === 'postgresql'))(
+describe.each(STORAGES.filter(name => ['file', 'postgresql', 'redis'].includes(name)))(
   'log out everywhere, in two processes: %s',
   storage => {
     let servers: ServerProgram[];

@@ -25,6 +25,7 @@ export const SETUPS: Setup[] = inLong<Setup[]>(ALL_SETUPS, [
   { storage: 'file', adapter: 'fastify' },
   { storage: 'postgresql', adapter: 'express' },
   { storage: 'memcached', adapter: 'fastify' },
+  { storage: 'redis', adapter: 'express' },
 ]).filter(({ storage }) => isTested(storage));
 
 export interface TestApp {

@@ -1,15 +1,20 @@
 import { randomBytes } from 'node:crypto';
 import { Client } from 'pg';
+import { createClient } from 'redis';
 import { vi } from 'vitest';
 import { newStorage, type StorageName, type StorageUnderTest } from './storages.js';
 
+/** Of a session's fields in Redis, those that are times. */
+const TIMES = ['createdAt', 'lastUsedAt', 'lockedUntil', 'hint'];
+
 /**
  * A time that stands still, and passes when it is told to: for this process, and for the sessions in PostgreSQL,
- * which go by their database's clock. There it stands in a table.
+ * which go by their database's clock. There it stands in a table. Redis' clock goes on: there, the sessions get older.
  */
 export class TestClock {
   private readonly schema = `clock_${randomBytes(6).toString('hex')}`;
   private database: Client | undefined;
+  private redis: { url: string; keyPrefix: string } | undefined;
 
   /** @param now milliseconds since 1970 */
   constructor(now: number) {
@@ -19,8 +24,11 @@ export class TestClock {
   /** The options of a storage with nothing in it, that goes by this clock. */
   async newStorage(storage: StorageName): Promise<StorageUnderTest> {
     const options = await newStorage(storage);
-    const { url, tableName } = options;
-    if (url === undefined) {
+    const { url, tableName, keyPrefix } = options;
+    if (storage === 'redis') {
+      this.redis = { url: url!, keyPrefix: keyPrefix! };
+    }
+    if (storage !== 'postgresql') {
       return options;
     }
     const { schema } = this;
@@ -44,6 +52,7 @@ export class TestClock {
   }
 
   async pass(ms: number): Promise<void> {
+    await this.makeOlder(ms);
     await this.set(Date.now() + ms);
   }
 
@@ -52,6 +61,24 @@ export class TestClock {
     await this.database?.query(`DROP SCHEMA ${this.schema} CASCADE`);
     await this.database?.end();
     vi.useRealTimers();
+  }
+
+  /** In Redis. */
+  private async makeOlder(ms: number): Promise<void> {
+    if (!this.redis) {
+      return;
+    }
+    const { url, keyPrefix } = this.redis;
+    const client = await createClient({ url }).connect();
+    for (const key of await client.keys(`${keyPrefix}${'?'.repeat(43)}`)) {
+      for (const field of TIMES) {
+        if (await client.hExists(key, field)) {
+          await client.hIncrBy(key, field, -ms);
+        }
+      }
+      await client.pExpire(key, (await client.pTTL(key)) - ms);
+    }
+    client.destroy();
   }
 
   private async set(now: number): Promise<void> {

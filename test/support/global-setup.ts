@@ -6,7 +6,9 @@ import { installMissing, type NeededName } from './server-binaries.js';
 import { startMemcachedServer, startPostgresqlServer, startRedisServer, type TestServer } from './servers.js';
 import { isTested } from './storage-names.js';
 
-const { TEST_POSTGRES_URL, TEST_MEMCACHED_SERVERS, TEST_CHROMIUM } = process.env;
+const { TEST_POSTGRES_URL, TEST_MEMCACHED_SERVERS, TEST_REDIS_URL, TEST_CHROMIUM } = process.env;
+
+type ServerName = 'postgresql' | 'memcached' | 'redis';
 
 /**
  * Tests use the storages that all share, the tested ones or each; or they start servers of their own, to stop them or
@@ -31,14 +33,15 @@ const NEEDS: Record<string, Need[]> = {
 /** Before any test, and without a test's time limit: what the files of this run need is there, started once for all. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const needs = needsOf(project.vitest.state.getPaths());
-  const isShared = (storage: 'postgresql' | 'memcached') =>
+  const isShared = (storage: ServerName) =>
     needs.has('every storage') || (needs.has('storages') && isTested(storage));
-  const isOwn = (storage: 'postgresql' | 'memcached') => needs.has('own servers') && isTested(storage);
+  const isOwn = (storage: ServerName) => needs.has('own servers') && isTested(storage);
+  const needsRedis = needs.has('redis') || isShared('redis');
   const programs: Record<NeededName, boolean> = {
     postgresql: isOwn('postgresql') || (isShared('postgresql') && !TEST_POSTGRES_URL),
     memcached: isOwn('memcached') || (isShared('memcached') && !TEST_MEMCACHED_SERVERS),
     pgbouncer: needs.has('pgbouncer') && isTested('postgresql'),
-    redis: needs.has('redis'),
+    redis: isOwn('redis') || (needsRedis && !TEST_REDIS_URL),
     spin: needs.has('spin'),
     cc: needs.has('cc'),
     chromium: needs.has('chromium') && !TEST_CHROMIUM,
@@ -59,12 +62,12 @@ export default async function setup(project: TestProject): Promise<() => Promise
     isShared('memcached') && !TEST_MEMCACHED_SERVERS
       ? start(startMemcachedServer(['-I', '4m', '-m', '1024', '-c', '4096']))
       : undefined,
-    needs.has('redis') ? start(startRedisServer()) : undefined,
+    needsRedis && !TEST_REDIS_URL ? start(startRedisServer()) : undefined,
   ]);
   const servers: RunServers = {
     postgresql: TEST_POSTGRES_URL || postgresql?.url,
     memcached: TEST_MEMCACHED_SERVERS || memcached?.address,
-    redis: redis?.url,
+    redis: TEST_REDIS_URL || redis?.url,
   };
   project.provide('servers', servers);
 

@@ -6,7 +6,7 @@ export interface RunServers {
   postgresql?: string;
   /** As the option `servers`; TEST_MEMCACHED_SERVERS, if there is one. */
   memcached?: string;
-  /** A url. */
+  /** A url; TEST_REDIS_URL, if there is one. */
   redis?: string;
 }
 

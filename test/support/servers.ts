@@ -73,15 +73,31 @@ export async function startMemcachedServer(args: string[] = []): Promise<TestSer
   return Object.assign(server, { address: `127.0.0.1:${port}` });
 }
 
-/** Redis on a free port, in memory alone. */
-export async function startRedisServer(): Promise<TestServer & { url: string }> {
+export interface RedisSettings {
+  /** Keeps all that it acknowledged when it is killed. Default: it is in memory alone. */
+  isDurable?: boolean;
+  port?: number;
+  /** More of the command line. */
+  args?: string[];
+}
+
+/** Redis on a free port. */
+export async function startRedisServer({
+  isDurable = false,
+  port: fixed,
+  args = [],
+}: RedisSettings = {}): Promise<TestServer & { url: string }> {
   const bin = await redisBinaries();
-  const port = await freePort();
-  const settings = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'];
+  const port = fixed ?? (await freePort());
+  const folder = await mkdtemp(join(tmpdir(), 'nest-sessions-redis-'));
+  const settings = ['--port', String(port), '--bind', '127.0.0.1', '--dir', folder, '--save', ''];
+  // Without fsync: the machine does not crash.
+  settings.push('--appendonly', isDurable ? 'yes' : 'no', '--appendfsync', 'no', ...args);
   const server = new ServerProcess(
     port,
     () => spawn(join(bin, 'redis-server'), settings, { stdio: ['ignore', 'ignore', 'pipe'] }),
     () => redisAnswers(port),
+    folder,
   );
   await server.start();
   return Object.assign(server, { url: `redis://127.0.0.1:${port}` });

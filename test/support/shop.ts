@@ -5,7 +5,7 @@ import { afterAll, beforeAll } from 'vitest';
 import type { AdapterName } from './app.js';
 import { makeDatabase } from './own-database.js';
 import { buildProjectCopy } from './project-copy.js';
-import { memcachedServers } from './shared-servers.js';
+import { memcachedServers, redisUrl } from './shared-servers.js';
 import { isTested, type StorageName } from './storage-names.js';
 
 export interface OpenShop {
@@ -60,7 +60,7 @@ export class Shops {
   run(env: Record<string, string>): ChildProcess {
     const shop = spawn(process.execPath, ['sample/dist/main.js'], {
       cwd: this.project,
-      env: { ...process.env, DATABASE_URL: '', MEMCACHED_SERVERS: '', PORT: '0', ...env },
+      env: { ...process.env, DATABASE_URL: '', MEMCACHED_SERVERS: '', REDIS_URL: '', PORT: '0', ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.running.add(shop);
@@ -86,6 +86,10 @@ export class Shops {
       case 'memcached': {
         const servers = memcachedServers();
         return { env: { MEMCACHED_SERVERS: servers }, words: `memcached on ${servers}` };
+      }
+      case 'redis': {
+        const url = redisUrl();
+        return { env: { REDIS_URL: url }, words: `Redis on ${new URL(url).host}` };
       }
     }
   }

@@ -1,6 +1,6 @@
-export type StorageName = 'ram' | 'file' | 'postgresql' | 'memcached';
+export type StorageName = 'ram' | 'file' | 'postgresql' | 'memcached' | 'redis';
 
-const ALL: StorageName[] = ['ram', 'file', 'postgresql', 'memcached'];
+const ALL: StorageName[] = ['ram', 'file', 'postgresql', 'memcached', 'redis'];
 
 /** Those that are tested: all, or the ones that TEST_STORAGES names, as `ram,file`. */
 export const STORAGES = chosenStorages(process.env.TEST_STORAGES);

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { SessionBackend, SessionModuleOptions, SessionOptions } from 'nest-sessions';
 import { afterFile } from './after-file.js';
 import { openBackendOf } from './open-backend.js';
-import { memcachedServers, postgresqlUrl } from './shared-servers.js';
+import { memcachedServers, postgresqlUrl, redisUrl } from './shared-servers.js';
 import type { StorageName } from './storage-names.js';
 
 export * from './storage-names.js';
@@ -39,6 +39,8 @@ export async function newStorage(storageType: StorageName): Promise<StorageUnder
       return { storageType, url: await postgresqlUrl(), tableName: `sessions_${name}` };
     case 'memcached':
       return { storageType, servers: memcachedServers(), keyPrefix: `${name}:` };
+    case 'redis':
+      return { storageType, url: redisUrl(), keyPrefix: `${name}:` };
   }
 }
 

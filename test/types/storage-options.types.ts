@@ -1,5 +1,8 @@
 // Compiled by `npm run typecheck`, never run: a storage has its own options, and no others.
 import type { Type } from '@nestjs/common';
+import { Cluster, Redis } from 'ioredis';
+import { Redis as Valkey } from 'iovalkey';
+import { createClient, createClientPool, createCluster } from 'redis';
 import { SessionsModule, type SessionBackend, type SessionModuleOptions } from 'nest-sessions';
 
 declare const backend: SessionBackend;
@@ -14,6 +17,13 @@ export const right: SessionModuleOptions[] = [
   { storageType: 'file', storagePath: process.env.STORAGE_PATH },
   { storageType: 'postgresql', url: process.env.DATABASE_URL, tableName: 't', createTable: false },
   { storageType: 'memcached', servers: ['a:1', 'b:2'], username: 'u', password: 'p' },
+  { storageType: 'redis', url: process.env.REDIS_URL, keyPrefix: 'shop:' },
+  { storageType: 'redis', client: createClient() },
+  { storageType: 'redis', client: createCluster({ rootNodes: [] }) },
+  { storageType: 'redis', client: createClientPool() },
+  { storageType: 'redis', client: new Redis() },
+  { storageType: 'redis', client: new Cluster([]) },
+  { storageType: 'redis', client: new Valkey() },
   { storageType: backend, storageTimeout: 5 },
   { storageType: Backend },
 ];
@@ -37,6 +47,10 @@ export const wrong: SessionModuleOptions[] = [
   { storageType: 'memcached' },
   // @ts-expect-error another storage's option
   { storageType: 'memcached', servers: 'a:1', url: 'postgres://host/db' },
+  // @ts-expect-error no client
+  { storageType: 'redis', client: 'redis://host' },
+  // @ts-expect-error another storage's option
+  { storageType: 'redis', url: 'redis://host', servers: 'a:1' },
   // @ts-expect-error another storage's option
   { storageType: backend, maxSessions: 5 },
   // @ts-expect-error a misspelt option

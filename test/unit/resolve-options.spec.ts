@@ -20,13 +20,14 @@ const NO_BOOLEANS = ['true', 'false', 0, 1, null, {}];
 const FORMER = { store: new MemoryStore(), secret: 's' };
 
 const WRONG: Record<string, unknown[]> = {
-  storageType: ['', 'memory', 'redis', 'mysql', null, 5, {}, [], { lock: true }],
+  storageType: ['', 'memory', 'mongodb', 'mysql', null, 5, {}, [], { lock: true }],
   storagePath: ['./sessions', '', 5],
   maxSessions: [...POSITIVE, 1.5],
   // Of another storage: below, each is right or wrong with its own.
   url: ['postgres://host/db'],
   connection: [{}],
   dataSource: [{}],
+  client: ['redis://host', {}, { isOpen: true }],
   tableName: ['t'],
   schema: ['s'],
   createTable: [true, false],
@@ -143,6 +144,7 @@ const RIGHT: Record<string, unknown[]> = {
   url: [],
   connection: [],
   dataSource: [],
+  client: [],
   tableName: [],
   schema: [],
   createTable: [],
@@ -303,6 +305,11 @@ describe('defaults', () => {
         keyPrefix: 'session:',
         storageTimeout: 5,
       },
+    ],
+    [
+      'redis',
+      { url: 'redis://host' },
+      { url: 'redis://host', client: undefined, keyPrefix: 'session:', storageTimeout: 5 },
     ],
   ])('of %s', (name, given, resolved) => {
     expect(resolveEach(storages[name].options as OptionTable, given)).toEqual(resolved);

@@ -1,0 +1,44 @@
+import { checkRecordFormat } from '../record-format.js';
+import type { SessionRecord, SessionWrite } from '../session-backend.js';
+
+/** Milliseconds by which clocks differ before it counts: less is the way to the server, and rounding. */
+export const SAME_TIME = 5_000;
+
+/** Milliseconds: a time to live that the server takes, about 3,000 years. */
+const LONGEST = 1e14;
+
+/** As the server takes it: whole milliseconds. */
+export const toMs = (ms: number): string => String(Math.ceil(Math.max(0, Math.min(ms, LONGEST))));
+
+/** The fields that a write sets, in pairs. @param hint when the owner's index may forget it */
+export function toFields(
+  { data, owner, timeout, persistent }: SessionWrite,
+  hint: string | undefined,
+): string[] {
+  const fields = Object.entries({ data, owner, timeout, persistent, hint });
+  return fields.flatMap(([name, value]) => (value === undefined ? [] : [name, String(value)]));
+}
+
+/**
+ * The record that a script gave, by this process' clock, which all that is done with it goes by. A client may be set to
+ * give bytes instead of texts.
+ * @throws RecordFormatException for one of an unknown format
+ */
+export function toRecord(key: string, reply: unknown[]): SessionRecord {
+  const [data, owner, format, timeout, persistent] = reply.map(value =>
+    value === null || value === undefined ? undefined : String(value),
+  );
+  checkRecordFormat(key, format && Number(format), owner);
+  const [createdAt, lastUsedAt, ttl, now] = reply.slice(5).map(value => Number(value ?? Number.NaN));
+  const ahead = now! - Date.now();
+  const offset = Math.abs(ahead) > SAME_TIME ? ahead : 0;
+  return {
+    data: data!,
+    owner,
+    timeout: timeout === undefined ? undefined : Number(timeout),
+    persistent: persistent === undefined ? undefined : persistent === 'true',
+    createdAt: createdAt! - offset,
+    expiresAt: now! + ttl! - offset,
+    lastUsedAt: (Number.isFinite(lastUsedAt) ? lastUsedAt! : createdAt!) - offset,
+  };
+}
