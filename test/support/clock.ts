@@ -5,7 +5,7 @@ import { vi } from 'vitest';
 import { newStorage, type StorageName, type StorageUnderTest } from './storages.js';
 
 /** Of a session's fields in Redis, those that are times. */
-const TIMES = ['createdAt', 'lastUsedAt', 'lockedUntil', 'hint'];
+const TIMES = ['createdAt', 'lastUsedAt', 'lockedUntil', 'hint', 'expiresAt'];
 
 /**
  * A time that stands still, and passes when it is told to: for this process, and for the sessions in PostgreSQL,

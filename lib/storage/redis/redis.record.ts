@@ -29,7 +29,7 @@ export function toRecord(key: string, reply: unknown[]): SessionRecord {
     value === null || value === undefined ? undefined : String(value),
   );
   checkRecordFormat(key, format && Number(format), owner);
-  const [createdAt, lastUsedAt, ttl, now] = reply.slice(5).map(value => Number(value ?? Number.NaN));
+  const [createdAt, lastUsedAt, expiresAt, now] = reply.slice(5).map(value => Number(value ?? Number.NaN));
   const ahead = now! - Date.now();
   const offset = Math.abs(ahead) > SAME_TIME ? ahead : 0;
   return {
@@ -38,7 +38,7 @@ export function toRecord(key: string, reply: unknown[]): SessionRecord {
     timeout: timeout === undefined ? undefined : Number(timeout),
     persistent: persistent === undefined ? undefined : persistent === 'true',
     createdAt: createdAt! - offset,
-    expiresAt: now! + ttl! - offset,
+    expiresAt: expiresAt! - offset,
     lastUsedAt: (Number.isFinite(lastUsedAt) ? lastUsedAt! : createdAt!) - offset,
   };
 }

@@ -19,8 +19,9 @@ local function found()
   local kind = redis.call('TYPE', key).ok
   if kind == 'none' then return 'absent' end
   if kind ~= 'hash' then return 'damaged' end
-  local isWhole = tonumber(redis.call('HGET', key, 'createdAt')) and redis.call('HEXISTS', key, 'data') == 1
-  return isWhole and redis.call('PTTL', key) > 0 and 'session' or 'damaged'
+  local times = redis.call('HMGET', key, 'createdAt', 'expiresAt')
+  local isWhole = tonumber(times[1]) and tonumber(times[2]) and redis.call('HEXISTS', key, 'data') == 1
+  return isWhole and redis.call('PTTL', key) >= 0 and 'session' or 'damaged'
 end
 
 local function isHeldBy(token)
@@ -50,12 +51,12 @@ local function ownerWithoutHint(ttl)
 end
 
 -- Data that is larger than any session's is not sent: what comes instead is no data.
+local rest = { 'format', 'timeout', 'persistent', 'createdAt', 'lastUsedAt', 'expiresAt' }
 local function record(maxBytes)
   local isLarge = redis.call('HSTRLEN', key, 'data') > maxBytes or redis.call('HSTRLEN', key, 'owner') > maxBytes
-  local read = isLarge and redis.call('HMGET', key, 'none', 'none', 'format', 'timeout', 'persistent', 'createdAt', 'lastUsedAt')
-    or redis.call('HMGET', key, 'data', 'owner', 'format', 'timeout', 'persistent', 'createdAt', 'lastUsedAt')
+  local read = isLarge and redis.call('HMGET', key, 'none', 'none', unpack(rest))
+    or redis.call('HMGET', key, 'data', 'owner', unpack(rest))
   read[1] = read[1] or 'too large'
-  read[8] = redis.call('PTTL', key)
   read[9] = now
   return read
 end
@@ -107,8 +108,8 @@ export const UNLOCK = script(`
 if not isHeldBy(ARGV[1]) then return false end
 local owner = ARGV[2] ~= '' and ownerWithoutHint(ARGV[2])
 if ARGV[2] ~= '' and not owner then
-  redis.pcall('HSET', key, 'lastUsedAt', now)
-  redis.call('PEXPIRE', key, ARGV[2])
+  local done = redis.pcall('HSET', key, 'lastUsedAt', now, 'expiresAt', now + ARGV[2])
+  if type(done) == 'number' then redis.call('PEXPIREAT', key, now + ARGV[2]) end
 end
 free()
 return owner`);
@@ -118,8 +119,9 @@ export const TOUCH = script(`
 if found() ~= 'session' then return 0 end
 local owner = ARGV[2] == '' and ownerWithoutHint(ARGV[1])
 if owner then return { owner } end
-redis.call('HSET', key, 'lastUsedAt', now, unpack(ARGV[2] ~= '' and { 'hint', ARGV[2] } or {}))
-redis.call('PEXPIRE', key, ARGV[1])
+local expiresAt = now + ARGV[1]
+redis.call('HSET', key, 'lastUsedAt', now, 'expiresAt', expiresAt, unpack(ARGV[2] ~= '' and { 'hint', ARGV[2] } or {}))
+redis.call('PEXPIREAT', key, expiresAt)
 return 1`);
 
 /**
@@ -133,9 +135,10 @@ local createdAt = tonumber(ARGV[4]) or now
 local ahead = now - ARGV[5]
 if ARGV[4] ~= '' and math.abs(ahead) > tonumber(ARGV[6]) then createdAt = createdAt + ahead end
 if state == 'damaged' then redis.call('DEL', key) end
-redis.call('HSET', key, 'format', ${RECORD_FORMAT}, 'createdAt', createdAt, 'lastUsedAt', now, unpack(ARGV, 7))
+local expiresAt = now + ARGV[3]
+redis.call('HSET', key, 'format', ${RECORD_FORMAT}, 'createdAt', createdAt, 'lastUsedAt', now, 'expiresAt', expiresAt, unpack(ARGV, 7))
 if ARGV[1] ~= '' then redis.call('HSET', key, 'token', ARGV[1], 'lockedUntil', now + ARGV[2]) end
-redis.call('PEXPIRE', key, ARGV[3])
+redis.call('PEXPIREAT', key, expiresAt)
 return 1`);
 
 /**
@@ -149,12 +152,13 @@ if given.owner and not given.hint then
   local owner, hint = unpack(redis.call('HMGET', key, 'owner', 'hint'))
   if owner ~= given.owner or (tonumber(hint) or 0) < now + ARGV[3] then return 'hint' end
 end
-redis.call('HSET', key, 'lastUsedAt', now, 'format', ${RECORD_FORMAT}, unpack(ARGV, 4))
+local expiresAt = now + ARGV[3]
+redis.call('HSET', key, 'lastUsedAt', now, 'expiresAt', expiresAt, 'format', ${RECORD_FORMAT}, unpack(ARGV, 4))
 for _, name in ipairs({ 'owner', 'timeout', 'persistent' }) do
   if not given[name] then redis.call('HDEL', key, name) end
 end
 if ARGV[2] == '' then free() else redis.call('HSET', key, 'lockedUntil', now + ARGV[2]) end
-redis.call('PEXPIRE', key, ARGV[3])
+redis.call('PEXPIREAT', key, expiresAt)
 return 1`);
 
 /** ARGV: token or ''. @returns whether there was one, its owner, its hint */
@@ -214,8 +218,8 @@ return 1`);
 
 /** On a session's key and on an index', at the start: what the others do, so that a user who may not is told at once. */
 export const CHECK = script(`
-redis.call('HSET', key, 'data', '', 'createdAt', 1)
-redis.call('PEXPIRE', key, 1000)
+redis.call('HSET', key, 'data', '', 'createdAt', 1, 'expiresAt', now)
+redis.call('PEXPIREAT', key, now + 1000)
 found()
 record(0)
 ownerWithoutHint(0)
