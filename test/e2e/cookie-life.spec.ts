@@ -141,7 +141,9 @@ for (const { storage, adapter } of SETUPS) {
   /** What a request does to the cookie, after `minutes`. */
   const maxAgeAfter = async (minutes: number, path: string) => {
     await pass(minutes);
-    return sessionCookie(await client.get(path))?.maxAge;
+    const maxAge = sessionCookie(await client.get(path))?.maxAge;
+    // Redis' clock does not stand still: what a test takes counts.
+    return storage === 'redis' && typeof maxAge === 'number' ? 10 * Math.round(maxAge / 10) : maxAge;
   };
 
   describe(`when the cookie is set: ${storage}, ${adapter}`, () => {
