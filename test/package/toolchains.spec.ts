@@ -11,8 +11,9 @@ const DECORATORS = {
   target: 'es2022',
 };
 const NEST = ['common', 'core', 'platform-express', 'platform-fastify', 'testing', 'schedule'];
-/** How many tests the contract suite has. */
+/** How many tests of the contract suite the storage has to pass, and how many need a method that it lacks. */
 const CONTRACT = 62;
+const SKIPPED = 9;
 const OWN_BACKEND = join(import.meta.dirname, 'sixth-storage/json.backend.ts');
 
 /** A storage outside of the package, and its test, which uses the globals of the runner. */
@@ -111,7 +112,7 @@ describe.runIf(process.env.TEST_MATRIX)('the packed package in other tools', { t
       await project.write('jest.config.json', JSON.stringify(config));
       await addOwnStorage(project);
       expect(await project.binWith({ NODE_OPTIONS: nodeOptions }, 'jest', '--json', '--silent')).toContain(
-        `"numPassedTests":${2 + CONTRACT}`,
+        `"numPassedTests":${2 + CONTRACT + SKIPPED}`,
       );
     },
   );
