@@ -24,7 +24,8 @@ export type { SessionModuleOptions, SessionOptionsFactory } from './sessions.opt
 export type { StorageOptions } from './storage/storage-options.js';
 export { SESSION_BACKEND, SessionsModule } from './sessions.module.js';
 export type { OwnedSession, SessionPage, SessionSnapshot } from './session/session-snapshot.js';
-export { SessionStore, type SessionCookieText } from './session/session-store.js';
+export type { SessionCookieText } from './session/session-id-carrier.js';
+export { SessionStore } from './session/session-store.js';
 export { expressStore } from './storage/express-store/express-store.backend.js';
 export type { ExpressStore } from './options/express-store.js';
 export type {

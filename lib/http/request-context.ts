@@ -41,8 +41,6 @@ export class RequestContext implements SessionContext {
   /** What the route's handler returned: over when it no longer runs. */
   private running: unknown;
   private loading: Promise<void> | undefined;
-  /** Whether somebody has used the session without `touch: false`. */
-  private isTouched = false;
   /** The `Set-Cookie` that makes the client forget the id of a session that was moved here; none for others. */
   private alsoClear: readonly string[] = NO_COOKIES;
 
@@ -79,8 +77,7 @@ export class RequestContext implements SessionContext {
 
   async use({ readOnly = false, touch = true }: SessionParamOptions = {}): Promise<Session> {
     const open = this.prepare();
-    this.isTouched ||= touch;
-    open.keepsExpiry = !this.isTouched;
+    open.touches = touch || (open.touches ?? false);
     await this.load(open, readOnly);
     return readOnly ? open.readOnlySession : open.session;
   }

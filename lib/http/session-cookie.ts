@@ -11,7 +11,7 @@ import { generateSessionId } from '../options/generate-id-option.js';
 import type { ResolvedSessionOptions } from '../options/session-options.js';
 import { sessionKey } from '../session/session-id.js';
 import type { SentId } from '../session/session-identity.js';
-import { SessionIdCarrier } from '../session/session-store.js';
+import { SessionIdCarrier } from '../session/session-id-carrier.js';
 
 /** What the default `generateId` makes. */
 const DEFAULT_ID = '[A-Za-z0-9_-]{43}';

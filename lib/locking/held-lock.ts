@@ -1,4 +1,5 @@
 import type { Lease, OwnerLimit, SessionRecord, SessionWrite } from '../storage/session-backend.js';
+import { storeWithin } from '../storage/owner-limit.js';
 import { usedNow } from '../storage/used-now.js';
 import type { KeyQueue } from './key-queue.js';
 import type { LockManager } from './lock-manager.js';
@@ -27,15 +28,11 @@ export class HeldLock {
    */
   async save(write: SessionWrite, release = false, limit?: OwnerLimit): Promise<boolean | 'refused'> {
     const { manager, queue, lease } = this;
-    const { key } = queue;
     const handOver = release && manager.mayHandOver(queue);
-    const save = { unlock: release && !handOver };
+    const storing = { key: queue.key, write, lease, save: { unlock: release && !handOver } };
     let saved: boolean | 'refused' = false;
     try {
-      const { owner } = write;
-      saved = await (limit && owner !== undefined
-        ? manager.backend.admit!({ key, write: { ...write, owner }, lease, save }, limit)
-        : manager.backend.save(key, write, lease, save));
+      saved = await storeWithin(limit, manager.backend, storing);
     } catch (error) {
       manager.fail(queue.key, lease, error); // stored or not: the lock must not stay
       throw error;

@@ -245,7 +245,8 @@ export class OpenSession extends SequentialSession {
     // A read-only request costs one read; the few touches that keep an active session alive are enough.
     const rest = this.values.isFilled ? touchAfterMs : Math.max(touchAfterMs, ttl / 2);
     // With nothing to wait for, clocks that differ have no say.
-    const isDue = !this.keepsExpiry && ttl > 0 && (rest === 0 || Date.now() + ttl - record.expiresAt >= rest);
+    const isDue =
+      this.touches !== false && ttl > 0 && (rest === 0 || Date.now() + ttl - record.expiresAt >= rest);
     if (locked) {
       runtime.background(handle.release(isDue ? ttl : undefined));
       this.isCookieDue ||= isDue;

@@ -6,6 +6,7 @@ import {
 import { toRecord, type HeldLock } from '../locking/held-lock.js';
 import type { LockWait } from '../locking/waiter.js';
 import type { SessionRecord, SessionWrite } from '../storage/session-backend.js';
+import { storeWithin } from '../storage/owner-limit.js';
 import { usedNow } from '../storage/used-now.js';
 import type { SessionRuntime } from './session-runtime.js';
 
@@ -86,15 +87,12 @@ export class RecordHandle {
   async create(key: string, write: SessionWrite, keepLock: boolean): Promise<boolean> {
     const { backend, locks } = this.runtime;
     const lease = keepLock ? locks.newLease() : undefined;
-    const { owner } = write;
     // One that moves has its owner already.
     const limit = write.replaces === undefined ? this.runtime.ownerLimit : undefined;
     let isCreated: boolean | 'refused';
     this.key = key;
     try {
-      isCreated = await (limit && owner !== undefined
-        ? backend.admit({ key, write: { ...write, owner }, lease }, limit)
-        : backend.create(key, write, lease));
+      isCreated = await storeWithin(limit, backend, { key, write, lease });
     } catch (error) {
       locks.fail(key, lease, error);
       this.state = { name: 'unsure', record: undefined, written: write.data };
@@ -170,9 +168,8 @@ export class RecordHandle {
   async move(key: string, ttl: number): Promise<boolean> {
     const { lock, runtime } = this;
     const { data, owner, timeout, persistent, createdAt } = lock.record;
-    const settings = { owner, timeout, persistent };
-    const fresh = { isFreshKey: runtime.drawsIds, replaces: this.key };
-    const write = { data, ...settings, createdAt, ttl, ...fresh };
+    const isFreshKey = runtime.drawsIds;
+    const write = { data, owner, timeout, persistent, createdAt, ttl, isFreshKey, replaces: this.key };
     const moved = new RecordHandle(runtime);
     // There may be a second one, under an id that nobody will ever know.
     const dropMoved = () => moved.delete(key).catch(() => undefined);

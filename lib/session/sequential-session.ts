@@ -22,8 +22,8 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
   locking: SessionLockingMode;
   /** Whether a use may wait for the lock: not before the route is entered, nor once the answer has begun. */
   mayLock = true;
-  /** Whether all who use it leave its expiry, and with it the cookie, as they are. */
-  keepsExpiry = false;
+  /** Whether a use prolongs it; false as long as all who use it say that they do not. Undefined: nobody has said anything. */
+  touches: boolean | undefined;
   abstract readonly givenUp: Error | undefined;
   cancelWait: (() => void) | undefined;
 
@@ -117,7 +117,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
       await this.refresh(this.locks);
     }
     this.throwIfEnded();
-    this.keepsExpiry = false;
+    this.touches = true;
     if (this.isStored) {
       await this.handle.touch(this.ttl());
       this.throwIfEnded();
@@ -193,7 +193,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
     await this.handle.save(this.toWrite(), release);
     const { values } = this;
     const isCookieAsBefore =
-      this.keepsExpiry && values.timeout === timeout && values.persistent === persistent;
+      this.touches === false && values.timeout === timeout && values.persistent === persistent;
     this.isCookieDue ||= !isCookieAsBefore;
   }
 
@@ -298,7 +298,7 @@ export abstract class SequentialSession extends SessionIdentity implements LockC
 
   private ttl(): number {
     const { record } = this;
-    if (this.keepsExpiry && record && record.timeout === this.values.timeout) {
+    if (this.touches === false && record && record.timeout === this.values.timeout) {
       return record.expiresAt - Date.now();
     }
     return this.runtime.timeToLive(this.values.timeout, this.createdAt);

@@ -1,3 +1,4 @@
+import { addFlash, takeFlashes } from './flash-messages.js';
 import { setValue } from './live-values.js';
 import type { OpenSession } from './open-session.js';
 import type { SessionValues } from './session-data.js';
@@ -98,25 +99,12 @@ export class SessionDict extends NoOtherProperties implements Session {
   }
 
   flash(key: string, message: unknown): this {
-    const values = this.#writable();
-    const kept = flashesIn(values);
-    setValue(values, FLASH, { ...kept, [key]: [...(Object.hasOwn(kept, key) ? kept[key]! : []), message] });
+    addFlash(this.#writable(), key, message);
     return this;
   }
 
   flashes(key: string): any[] {
-    const values = this.#writable();
-    const kept = flashesIn(values);
-    if (!Object.hasOwn(kept, key)) {
-      return [];
-    }
-    const { [key]: messages, ...others } = kept;
-    if (Object.keys(others).length > 0) {
-      setValue(values, FLASH, others);
-    } else {
-      delete values[FLASH];
-    }
-    return messages!;
+    return takeFlashes(this.#writable(), key);
   }
 
   keys(): any[] {
@@ -298,18 +286,4 @@ export class SessionDict extends NoOtherProperties implements Session {
     };
     return this.#open.call(work, { isLockOnly });
   }
-}
-
-/** Where connect-flash and @fastify/flash keep theirs, too. */
-const FLASH = 'flash';
-
-/** @throws TypeError if the application keeps something else there */
-function flashesIn(values: Values): Record<string, unknown[]> {
-  const kept: unknown = Object.hasOwn(values, FLASH) ? values[FLASH] : {};
-  if (typeof kept !== 'object' || kept === null || !Object.values(kept).every(Array.isArray)) {
-    throw new TypeError(
-      "session.flash() keeps its messages under the key 'flash', which holds other data; use another key for that",
-    );
-  }
-  return kept as Record<string, unknown[]>;
 }

@@ -5,7 +5,7 @@ import type { SessionRecord, StoredRecord } from '../storage/session-backend.js'
 import { ObservedPromise } from './observed-promise.js';
 import { OpenSession } from './open-session.js';
 import { ownCopyOf } from './session-codec.js';
-import type { SentId } from './session-identity.js';
+import { SessionIdCarrier, type SessionCookieText } from './session-id-carrier.js';
 import { contextsAround, currentContext, runInContext, type SessionParamOptions } from './session-context.js';
 import { isSessionKey, sessionKey } from './session-id.js';
 import { SessionRuntime } from './session-runtime.js';
@@ -15,35 +15,6 @@ import type { Session } from './session.js';
 
 /** Changes a session. */
 type Update<T> = (session: Session) => Promise<T> | T;
-
-/** A session's cookie, for a client that did not get it in an answer. */
-export interface SessionCookieText {
-  /** The value of a `Set-Cookie` header. */
-  readonly setCookie: string;
-  /** The same as a client sends it, in a `Cookie` header: `<name>=<value>`. */
-  readonly cookie: string;
-}
-
-/** Carries session ids to the client and back. */
-export abstract class SessionIdCarrier {
-  /** Those that the request's cookie may mean: usually one; none if there is no cookie, or none that is well-formed. */
-  abstract readIds(headers: IncomingHttpHeaders): readonly SentId[];
-
-  /**
-   * The `Set-Cookie` that binds a client to a session.
-   * @param expiresAt milliseconds since 1970
-   * @param isSecure whether the client comes over HTTPS
-   * @param headers of the request
-   * @param persistent whether it outlives the browser
-   */
-  abstract bind(
-    id: string,
-    expiresAt: number,
-    isSecure: boolean,
-    headers: IncomingHttpHeaders,
-    persistent?: boolean,
-  ): string;
-}
 
 /** Sessions from wherever there is code: services, gateways, jobs, commands. */
 @Injectable()
@@ -265,6 +236,7 @@ export class SessionStore {
 
   private async updateOwn<T>(open: OpenSession, fn: Update<T>): Promise<T> {
     const wasLocked = open.locked;
+    open.touches = true;
     await open.session.acquireLock();
     const { record } = open;
     const undo = open.values.snapshot();

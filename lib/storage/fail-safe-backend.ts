@@ -6,6 +6,7 @@ import {
   SessionUnsupportedException,
 } from '../exceptions/session.exception.js';
 import { describeError } from './describe-error.js';
+import { inTime } from './in-time.js';
 import type {
   Admission,
   Lease,
@@ -105,7 +106,9 @@ export class FailSafeBackend implements SessionBackend {
 
   admit(admission: Admission, limit: OwnerLimit): Promise<boolean | 'refused'> {
     const { key, lease } = admission;
-    this.onDelete?.();
+    if (!limit.refuses) {
+      this.onDelete?.();
+    }
     const admit = () => this.backend.admit!(admission, limit);
     return this.guard('admit', key, admit, this.limitMs, () => lease && this.backend.unlock(key, lease));
   }
@@ -156,27 +159,13 @@ function limited<T>(
 ): Promise<T> {
   try {
     const answer = Promise.resolve(call());
-    return limitMs === undefined || limitMs === Infinity ? answer : inTime(answer, limitMs, onLate);
+    return limitMs === undefined || limitMs === Infinity
+      ? answer
+      : inTime(answer, limitMs, () => {
+          answer.then(onLate).catch(() => undefined);
+          return new Error(`no answer within ${limitMs} ms`);
+        });
   } catch (error) {
     return Promise.reject(error); // it throws, where it should reject
   }
-}
-
-function inTime<T>(answer: Promise<T>, limitMs: number, onLate?: () => unknown): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
-      reject(new Error(`no answer within ${limitMs} ms`));
-      answer.then(onLate).catch(() => undefined);
-    }, limitMs);
-    answer.then(
-      value => {
-        clearTimeout(timer);
-        resolve(value);
-      },
-      (error: unknown) => {
-        clearTimeout(timer);
-        reject(error);
-      },
-    );
-  });
 }

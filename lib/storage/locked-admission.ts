@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { surplus } from './owner-limit.js';
+import { store, surplus } from './owner-limit.js';
 import type { Admission, OwnerLimit, SessionBackend } from './session-backend.js';
-import { Turns } from './turns.js';
+import { KeyedMutex } from './keyed-mutex.js';
 
 /** A lock between processes, which one claims. */
 export interface OwnerLock {
@@ -22,7 +22,7 @@ const TRY_EVERY = 10;
 
 /** Keeps owners to their limits: who gives a session to an owner has the owner's lock meanwhile. */
 export class LockedAdmission {
-  private readonly turns = new Turns();
+  private readonly mutex = new KeyedMutex();
 
   /** @param lockOf makes a claim on the owner's lock, which lapses after `OWNER_LEASE` */
   constructor(
@@ -34,7 +34,7 @@ export class LockedAdmission {
 
   admit(admission: Admission, limit: OwnerLimit): Promise<boolean | 'refused'> {
     const { owner } = admission.write;
-    return this.turns.run(owner, () => this.admitNow(admission, limit));
+    return this.mutex.runExclusive(owner, () => this.admitNow(admission, limit));
   }
 
   private async admitNow(admission: Admission, { max, refuses }: OwnerLimit): Promise<boolean | 'refused'> {
@@ -56,7 +56,7 @@ export class LockedAdmission {
         for (const other of leaving) {
           await backend.delete(other.key);
         }
-        isStored ||= await (save ? backend.save(key, write, lease, save) : backend.create(key, write, lease));
+        isStored ||= await store(backend, admission);
         // One that stood still until its lock was another's looks again: both may have been let in.
         if (!isStored || (await lock.renew())) {
           return isStored;

@@ -1,3 +1,5 @@
+import type { SessionRecord } from './session-backend.js';
+
 /** The version of the format that records are stored in. */
 export const RECORD_FORMAT = 1;
 
@@ -36,6 +38,18 @@ export async function unlessLater<T>(reading: Promise<T>): Promise<T | undefined
   } catch (error) {
     if (error instanceof RecordFormatException) {
       return undefined;
+    }
+    throw error;
+  }
+}
+
+/** Whose a record is, also one of a later version: "log out everywhere" does not leave it. */
+export async function ownerOf(reading: Promise<SessionRecord | undefined>): Promise<string | undefined> {
+  try {
+    return (await reading)?.owner;
+  } catch (error) {
+    if (error instanceof RecordFormatException) {
+      return error.owner;
     }
     throw error;
   }

@@ -152,10 +152,13 @@ export interface OwnerLimit {
   refuses: boolean;
 }
 
-/** A record that becomes an owner's: the parameters of `create`, or with `save` those of `save`. */
-export type Admission = { key: string; write: SessionWrite & { owner: string } } & (
+/** What is stored: the parameters of `create`, or with `save` those of `save`. */
+export type Storing<Write extends SessionWrite = SessionWrite> = { key: string; write: Write } & (
   { lease: Lease | undefined; save?: undefined } | { lease: Lease; save: { unlock: boolean } }
 );
+
+/** A record that becomes an owner's. */
+export type Admission = Storing<SessionWrite & { owner: string }>;
 
 export interface OwnerSelection {
   except?: string | undefined;

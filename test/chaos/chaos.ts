@@ -4,15 +4,15 @@ import type { StorageName } from '../support/storage-names.js';
 import { PROFILES, type ProfileName } from './calls.js';
 import { keepHistories, runChaos } from './run.js';
 
+const STORAGES = ['ram', 'file', 'postgresql', 'memcached', 'redis'];
+
 const USAGE = `npm run chaos -- [options]
-  --storage ram|file|postgresql|memcached|redis   default: file
+  --storage ${STORAGES.join('|')}   default: file
   --seed <number>                           default: drawn, and printed
   --minutes <number>                        default: 1
   --profile ${Object.keys(PROFILES).join('|')}   default: mixed
   --clients <number>                        default: 24
   --folder <path>                           where the file storage makes its folder`;
-
-const STORAGES = ['ram', 'file', 'postgresql', 'memcached', 'redis'];
 
 /** Stories that are printed; the file has them all. */
 const MAX_STORIES = 5;

@@ -59,6 +59,12 @@ class LifeController {
     return show(session);
   }
 
+  @Get('poll-and-update')
+  async pollAndUpdate(@Session({ touch: false }) session: Session) {
+    await this.store.update(session.id, own => own.get('count'));
+    return show(session);
+  }
+
   @Get('look-and-poll')
   async lookAndPoll(@Session() session: Session) {
     await this.store.current({ touch: false });
@@ -241,7 +247,7 @@ for (const { storage, adapter } of SETUPS) {
       },
     );
 
-    it.each(['/poll-and-look', '/look-and-poll', '/poll-touch'])(
+    it.each(['/poll-and-look', '/look-and-poll', '/poll-and-update', '/poll-touch'])(
       'moves with touch: false where the same request uses the session otherwise: %s',
       async path => {
         await start();

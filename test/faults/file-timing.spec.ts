@@ -228,8 +228,9 @@ it('invariant 12: destroyByOwner follows a session that gets a new key at each l
   await other.create(a, writeOf('{}', { owner: 'ann' }));
   const { hints } = backend as unknown as { hints: OwnerIndex };
   await hints.add('ann', b); // its record is still to come
-  const { keysOf } = hints;
-  hints.keysOf = async owner => (await keysOf.call(hints, owner)).toSorted(key => (key === b ? -1 : 1));
+  const { hintsOf } = hints;
+  hints.hintsOf = async owner =>
+    (await hintsOf.call(hints, owner)).toSorted(({ key }) => (key === b ? -1 : 1));
   const read = backend.read.bind(backend);
   let reads = 0;
   backend.read = async key => {

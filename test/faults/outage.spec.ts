@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client as PgClient } from 'pg';
 import { afterEach, describe, expect, it } from 'vitest';
+import { sessionKey } from '../../lib/session/session-id.js';
 import { ADAPTERS, type AdapterName } from '../support/app.js';
 import { inLong } from '../support/long.js';
 import {
@@ -56,34 +56,18 @@ async function expectAlive(program: Program): Promise<void> {
   expect(program.lines).toContain('closed');
 }
 
-describe.runIf(isTested('postgresql')).each(inLong<AdapterName[]>(ADAPTERS, ['express']))(
-  `PostgreSQL dies ${ROUNDS} times under load: %s`,
-  adapter => {
-    it('503 until it is back, for 2 s at most; nothing is lost that was acknowledged', async () => {
-      const postgresql = await startPostgresqlServer();
-      server = postgresql;
-      const { program, url } = await startApp(adapter, { storageType: 'postgresql', url: postgresql.url });
-      const load = await Load.start(url);
-      const outages = await restart(load);
-
-      expectHonest(load.seen, [200, 503]);
-      expect(load.seen.filter(({ status }) => status === 503).length).toBeGreaterThan(outages.length);
-      const stored = async (client: LoadClient) => (await client.get('/read')).json().count;
-      for (const counter of load.counters) {
-        expectKept([counter], await stored(counter));
-      }
-      expectKept(load.sharers, await stored(load.sharers[0]!));
-      const begun = load.beginners.flatMap(({ successes }) => successes).map(({ id }) => id!);
-      expect(await storedWithOne(postgresql.url, begun)).toBe(begun.length);
-      load.all.forEach(client => client.close());
-      await expectAlive(program);
-    }, 180_000);
-  },
-);
+/** What is stored of the counters is what was acknowledged. */
+async function expectAllKept(load: Load): Promise<void> {
+  const stored = async (client: LoadClient) => (await client.get('/read')).json().count;
+  for (const counter of load.counters) {
+    expectKept([counter], await stored(counter));
+  }
+  expectKept(load.sharers, await stored(load.sharers[0]!));
+}
 
 /** How many of these sessions are stored, with a counter of 1. */
-async function storedWithOne(url: string, ids: string[]): Promise<number> {
-  const keys = ids.map(id => createHash('sha256').update(id).digest('base64url'));
+async function rowsWithOne(url: string, ids: string[]): Promise<number> {
+  const keys = ids.map(sessionKey);
   const client = new PgClient({ connectionString: url });
   await client.connect();
   const { rows } = await client.query(
@@ -94,34 +78,47 @@ async function storedWithOne(url: string, ids: string[]): Promise<number> {
   return rows[0].count;
 }
 
-describe.runIf(isTested('redis')).each(inLong<AdapterName[]>(ADAPTERS, ['fastify']))(
-  `Redis dies ${ROUNDS} times under load: %s`,
-  adapter => {
-    it('503 until it is back, for 2 s at most; nothing is lost that was acknowledged, as its settings keep all', async () => {
-      const redis = await startRedisServer({ isDurable: true });
-      server = redis;
-      const { program, url } = await startApp(adapter, { storageType: 'redis', url: redis.url });
-      const load = await Load.start(url);
-      const outages = await restart(load);
+/** The same, in Redis. */
+async function hashesWithOne(url: string, ids: string[]): Promise<number> {
+  const backend = await openBackendOf({ storageType: 'redis', url });
+  const records = await Promise.all(ids.map(id => backend.read(sessionKey(id))));
+  await backend.close();
+  return records.filter(record => record?.data === '{"count":1}').length;
+}
 
-      expectHonest(load.seen, [200, 503]);
-      expect(load.seen.filter(({ status }) => status === 503).length).toBeGreaterThan(outages.length);
-      const stored = async (client: LoadClient) => (await client.get('/read')).json().count;
-      for (const counter of load.counters) {
-        expectKept([counter], await stored(counter));
-      }
-      expectKept(load.sharers, await stored(load.sharers[0]!));
-      const backend = await openBackendOf({ storageType: 'redis', url: redis.url });
-      for (const { id } of load.beginners.flatMap(({ successes }) => successes)) {
-        const key = createHash('sha256').update(id!).digest('base64url');
-        expect((await backend.read(key))?.data).toBe('{"count":1}');
-      }
-      await backend.close();
-      load.all.forEach(client => client.close());
-      await expectAlive(program);
-    }, 180_000);
+/** Of each storage that keeps what it has acknowledged, as it is set here. */
+const DURABLE = {
+  postgresql: { start: () => startPostgresqlServer(), countStored: rowsWithOne, adapters: ['express'] },
+  redis: {
+    start: () => startRedisServer({ isDurable: true }),
+    countStored: hashesWithOne,
+    adapters: ['fastify'],
   },
-);
+} as const;
+
+for (const storage of ['postgresql', 'redis'] as const) {
+  const { start, countStored, adapters } = DURABLE[storage];
+  describe.runIf(isTested(storage)).each(inLong<readonly AdapterName[]>(ADAPTERS, adapters))(
+    `${storage} dies ${ROUNDS} times under load: %s`,
+    adapter => {
+      it('503 until it is back, for 2 s at most; nothing is lost that was acknowledged', async () => {
+        const started = await start();
+        server = started;
+        const { program, url } = await startApp(adapter, { storageType: storage, url: started.url });
+        const load = await Load.start(url);
+        const outages = await restart(load);
+
+        expectHonest(load.seen, [200, 503]);
+        expect(load.seen.filter(({ status }) => status === 503).length).toBeGreaterThan(outages.length);
+        await expectAllKept(load);
+        const begun = load.beginners.flatMap(({ successes }) => successes).map(({ id }) => id!);
+        expect(await countStored(started.url, begun)).toBe(begun.length);
+        load.all.forEach(client => client.close());
+        await expectAlive(program);
+      }, 180_000);
+    },
+  );
+}
 
 describe.runIf(isTested('memcached')).each(inLong<AdapterName[]>(ADAPTERS, ['fastify']))(
   `memcached dies ${ROUNDS} times under load: %s`,

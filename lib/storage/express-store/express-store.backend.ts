@@ -6,7 +6,7 @@ import type {
   SessionSettings,
   SessionWrite,
 } from '../session-backend.js';
-import { Turns } from '../turns.js';
+import { KeyedMutex } from '../keyed-mutex.js';
 import type { ExpressStore, ExpressStoredSession } from '../../options/express-store.js';
 import { ExpressStoreClient } from './express-store-client.js';
 
@@ -44,16 +44,16 @@ class ExpressStoreBackend implements SessionBackend {
 
   private readonly locks = new Map<string, Lock>();
   /** By key: between a look and a write, no other call gets in. */
-  private readonly turns = new Turns();
+  private readonly mutex = new KeyedMutex();
 
   constructor(private readonly store: ExpressStoreClient) {}
 
   read(key: string): Promise<SessionRecord | undefined> {
-    return this.turns.run(key, () => this.find(key));
+    return this.mutex.runExclusive(key, () => this.find(key));
   }
 
   lock(key: string, lease: Lease): Promise<SessionRecord | 'busy' | undefined> {
-    return this.turns.run(key, async () => {
+    return this.mutex.runExclusive(key, async () => {
       const record = await this.find(key);
       const lock = this.locks.get(key);
       if (record && lock && lock.token !== lease.token && lock.until > Date.now()) {
@@ -67,7 +67,7 @@ class ExpressStoreBackend implements SessionBackend {
   }
 
   renew(key: string, lease: Lease): Promise<boolean> {
-    return this.turns.run(key, async () => {
+    return this.mutex.runExclusive(key, async () => {
       const renewed =
         this.holds(key, lease) && (await this.find(key)) !== undefined && this.holds(key, lease);
       if (renewed) {
@@ -78,7 +78,7 @@ class ExpressStoreBackend implements SessionBackend {
   }
 
   unlock(key: string, lease: Lease, ttl?: number): Promise<void> {
-    return this.turns.run(key, async () => {
+    return this.mutex.runExclusive(key, async () => {
       if (this.holds(key, lease)) {
         try {
           if (ttl !== undefined) {
@@ -92,11 +92,11 @@ class ExpressStoreBackend implements SessionBackend {
   }
 
   touch(key: string, ttl: number): Promise<boolean> {
-    return this.turns.run(key, () => this.moveExpiry(key, ttl));
+    return this.mutex.runExclusive(key, () => this.moveExpiry(key, ttl));
   }
 
   create(key: string, write: SessionWrite, lease?: Lease): Promise<boolean> {
-    return this.turns.run(key, async () => {
+    return this.mutex.runExclusive(key, async () => {
       // express-session never asks a store for a new id: some stores throw at one that they do not know.
       if (!write.isFreshKey && (await this.find(key))) {
         return false;
@@ -111,7 +111,7 @@ class ExpressStoreBackend implements SessionBackend {
   }
 
   save(key: string, write: SessionWrite, lease: Lease, { unlock }: { unlock: boolean }): Promise<boolean> {
-    return this.turns.run(key, async () => {
+    return this.mutex.runExclusive(key, async () => {
       const record = this.holds(key, lease) ? await this.find(key) : undefined;
       if (!record || !this.holds(key, lease)) {
         return false;
@@ -127,7 +127,7 @@ class ExpressStoreBackend implements SessionBackend {
   }
 
   delete(key: string, lease?: Lease): Promise<boolean> {
-    return this.turns.run(key, async () => {
+    return this.mutex.runExclusive(key, async () => {
       const isMeant = !lease || this.holds(key, lease);
       const found = isMeant && (await this.findKept(key)) !== undefined;
       if (found) {

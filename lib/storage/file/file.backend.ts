@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { rm, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
@@ -13,15 +13,15 @@ import type {
   SessionRecord,
   SessionWrite,
 } from '../session-backend.js';
+import { hashOwner, HintedOwners, type OwnerHint } from '../hinted-owners.js';
 import { LockedAdmission, OWNER_LEASE } from '../locked-admission.js';
-import { unlessLater } from '../record-format.js';
+import { ownerOf, unlessLater } from '../record-format.js';
 import { isErrno, unlessMissing } from './file-errors.js';
 import { FileRecords } from './file-records.js';
 import { FileLock, LOCK_SUFFIX, LockWatch } from './file-lock.js';
 import { FileRemoval } from './file-removal.js';
 import { startFolder } from './file-start.js';
 import { FileSweep } from './file-sweep.js';
-import { FileOwners } from './file-owners.js';
 import { OwnerIndex } from './owner-index.js';
 import { maxFileSize } from './session-file.js';
 
@@ -40,7 +40,7 @@ export class FileBackend implements SessionBackend {
   private readonly root: string;
   private readonly scratch: string;
   private readonly hints: OwnerIndex;
-  private readonly owners: FileOwners;
+  private readonly owners: HintedOwners<OwnerHint>;
   private readonly records: FileRecords;
   private readonly sweep: FileSweep;
   private readonly removal: FileRemoval;
@@ -56,7 +56,11 @@ export class FileBackend implements SessionBackend {
     this.root = resolve(storagePath);
     this.scratch = join(this.root, 'tmp');
     this.hints = new OwnerIndex(join(this.root, 'owners'));
-    this.owners = new FileOwners(this.hints, this);
+    this.owners = new HintedOwners(
+      this.hints,
+      key => this.read(key),
+      async (key, owner) => (await ownerOf(this.read(key))) === owner && this.delete(key),
+    );
     this.records = new FileRecords(this.root, this.scratch, maxFileSize(maxSize));
     this.removal = new FileRemoval(this.records, (key, lease) => this.lockOf(key, lease));
     this.admission = new LockedAdmission(this, owner => this.lockOfOwner(owner));
@@ -235,8 +239,10 @@ export class FileBackend implements SessionBackend {
   }
 
   private lockOfOwner(owner: string): FileLock {
-    const name = `owner-${createHash('sha256').update(owner).digest('base64url')}`;
-    return this.lockAt(`${this.scratch}/${name}`, { token: randomToken(), ms: OWNER_LEASE });
+    return this.lockAt(`${this.scratch}/owner-${hashOwner(owner)}`, {
+      token: randomToken(),
+      ms: OWNER_LEASE,
+    });
   }
 
   private lockAt(path: string, lease: Lease): FileLock {

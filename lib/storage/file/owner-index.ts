@@ -1,6 +1,6 @@
-import { createHash } from 'node:crypto';
 import { mkdir, readdir, stat, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { hashOwner, type OwnerHint, type OwnerHints } from '../hinted-owners.js';
 import { isErrno, removeIfEmpty, unlessMissing } from './file-errors.js';
 
 /** Milliseconds that a hint may be there before its record. */
@@ -10,7 +10,7 @@ const HEAD_START = 60_000;
  * Which sessions may be an owner's: an empty file `owners/<hash of the owner>/<key>` each. A hint, written
  * before the record that needs it and dropped some time after; the record itself says whose it is.
  */
-export class OwnerIndex {
+export class OwnerIndex implements OwnerHints<OwnerHint> {
   constructor(private readonly root: string) {}
 
   async add(owner: string, key: string): Promise<void> {
@@ -28,14 +28,17 @@ export class OwnerIndex {
     }
   }
 
-  async remove(owner: string, key: string): Promise<void> {
+  async forget(owner: string, hints: OwnerHint[]): Promise<void> {
     const folder = this.folderOf(owner);
-    await unlessMissing(unlink(join(folder, key)));
+    for (const { key } of hints) {
+      await unlessMissing(unlink(join(folder, key)));
+    }
     removeIfEmpty(folder);
   }
 
-  async keysOf(owner: string): Promise<string[]> {
-    return (await unlessMissing(readdir(this.folderOf(owner)))) ?? [];
+  async hintsOf(owner: string): Promise<OwnerHint[]> {
+    const keys = (await unlessMissing(readdir(this.folderOf(owner)))) ?? [];
+    return keys.map(key => ({ key }));
   }
 
   /** Drops the hints of sessions that are gone. */
@@ -53,9 +56,8 @@ export class OwnerIndex {
     }
   }
 
-  /** Hashed: an owner may be any string, and is nobody else's business. */
   private folderOf(owner: string): string {
-    return join(this.root, createHash('sha256').update(owner).digest('base64url'));
+    return join(this.root, hashOwner(owner));
   }
 
   private async isOld(hint: string): Promise<boolean> {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { surplus } from '../owner-limit.js';
 import type { OwnerLimit } from '../session-backend.js';
-import { Turns } from '../turns.js';
+import { KeyedMutex } from '../keyed-mutex.js';
 import type { PostgresqlConnection } from './postgresql.connection.js';
 import type { PostgresqlStatements } from './postgresql.sql.js';
 
@@ -16,7 +16,7 @@ interface Storing {
  * sessions than the limit, and no other process counts meanwhile. In this process, one at a time asks for a connection.
  */
 export class PostgresqlAdmission {
-  private readonly turns = new Turns();
+  private readonly mutex = new KeyedMutex();
 
   constructor(
     private readonly connection: PostgresqlConnection,
@@ -27,7 +27,7 @@ export class PostgresqlAdmission {
   /** @param owner as it is stored */
   admit(owner: string, key: string, limit: OwnerLimit, storing: Storing): Promise<boolean | 'refused'> {
     const { sql } = this;
-    return this.turns.run(owner, () =>
+    return this.mutex.runExclusive(owner, () =>
       this.connection.transaction(async query => {
         await query(sql.admission, [this.lockOf(owner)]);
         const { rows } = await query(sql.keysOfOwner, [owner]);

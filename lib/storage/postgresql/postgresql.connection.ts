@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { DataSource, DataSourceOptions } from 'typeorm';
 import { SessionException, SessionOptionsException } from '../../exceptions/session.exception.js';
 import { describeError } from '../describe-error.js';
+import { inTime } from '../in-time.js';
 import { importOptional } from '../import-optional.js';
 import { UnsentRequestException } from '../unsent-request.exception.js';
 import { describeUnreachable } from './postgresql.start.js';
@@ -96,7 +97,7 @@ export class PostgresqlConnection {
     } as DataSourceOptions);
     const ready = own.initialize();
     try {
-      await inTime(ready, timeoutMs);
+      await startInTime(ready, timeoutMs);
     } catch (error) {
       ready.then(() => own.destroy()).catch(noop);
       throw describeUnreachable(error, options.url === undefined ? 'connection' : 'url');
@@ -208,13 +209,8 @@ export class PostgresqlConnection {
  * For what the start needs: a server that hangs must not keep it from failing.
  * @throws SessionException if the work is not done in time
  */
-export async function inTime<T>(work: Promise<T>, ms: number): Promise<T> {
-  let timer: NodeJS.Timeout;
-  const timeout = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new SessionException(noAnswer(ms).message)), ms);
-  });
-  return Promise.race([work, timeout]).finally(() => clearTimeout(timer));
-}
+export const startInTime = <T>(work: Promise<T>, ms: number): Promise<T> =>
+  inTime(work, ms, () => new SessionException(noAnswer(ms).message));
 
 export const isSqlState = (error: unknown, ...codes: string[]): boolean =>
   codes.includes((error as { code?: string } | undefined)?.code ?? '');

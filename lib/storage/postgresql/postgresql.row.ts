@@ -1,3 +1,4 @@
+import { clockOffset } from '../clock-offset.js';
 import { checkRecordFormat } from '../record-format.js';
 import type {
   Lease,
@@ -6,7 +7,7 @@ import type {
   SessionWrite,
   StoredRecord,
 } from '../session-backend.js';
-import { MAX_INTEGER, SAME_TIME } from './postgresql.sql.js';
+import { MAX_INTEGER } from './postgresql.sql.js';
 
 /** A session as a statement returns it. */
 export interface Row extends Omit<SessionRecord, keyof SessionSettings> {
@@ -48,8 +49,7 @@ export const toStored = (rows: Row[]): StoredRecord[] =>
 export function toRecord(row: Row): SessionRecord {
   checkRecordFormat(row.key, row.format);
   const { data, owner, timeout, persistent, createdAt, expiresAt, lastUsedAt, now } = row;
-  const ahead = now - Date.now();
-  const offset = Math.abs(ahead) > SAME_TIME ? ahead : 0;
+  const offset = clockOffset(now);
   return {
     data: data.startsWith('"') ? JSON.parse(data) : data,
     owner: owner === null ? undefined : fromText(owner),

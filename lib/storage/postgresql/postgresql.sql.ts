@@ -1,3 +1,4 @@
+import { SAME_TIME } from '../clock-offset.js';
 import { RECORD_FORMAT } from '../record-format.js';
 
 /**
@@ -69,8 +70,6 @@ const fromNow = (parameter: string) => `statement_timestamp() + ${ms(parameter)}
 /** clock_timestamp: an update may have waited for another one, and a lease runs from when it was got. */
 const leaseFromNow = (parameter: string) => `clock_timestamp() + ${ms(parameter)}`;
 
-/** Milliseconds by which clocks differ before it counts: less is the way to the database, and rounding. */
-export const SAME_TIME = 5_000;
 /** By the database's clock, a time of the process. @param now of the process, too */
 const ownTime = (time: string, now: string) => `to_timestamp(${time}::float8 / 1000) +
   CASE WHEN abs(extract(epoch FROM clock_timestamp()) * 1000 - ${now}::float8) > ${SAME_TIME}

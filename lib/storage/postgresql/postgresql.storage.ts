@@ -2,7 +2,7 @@ import type { DataSource } from 'typeorm';
 import { bool, option } from '../../options/option.js';
 import { isText, storageTimeout, storageType } from '../storage-type.js';
 import { PostgresqlBackend } from './postgresql.backend.js';
-import { inTime, PostgresqlConnection } from './postgresql.connection.js';
+import { startInTime, PostgresqlConnection } from './postgresql.connection.js';
 import { DEFAULT_TABLE } from './postgresql.table.js';
 
 /** What is asked of TypeORM's `DataSource`; not by its own type, as TypeORM need not be installed. */
@@ -58,7 +58,7 @@ export const postgresql = storageType({
     const opened = await PostgresqlConnection.open({ url, connection, dataSource: own, timeoutMs });
     try {
       const backend = new PostgresqlBackend(opened, { name, schema }, timeoutMs, maxSize);
-      await inTime(backend.open({ createTable }), timeoutMs);
+      await startInTime(backend.open({ createTable }), timeoutMs);
       return backend;
     } catch (error) {
       await opened.close();

@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
-import { surplus } from '../owner-limit.js';
+import { store, surplus } from '../owner-limit.js';
 import type {
   Admission,
   Lease,
@@ -11,15 +11,9 @@ import type {
   SessionWrite,
 } from '../session-backend.js';
 import { usedNow } from '../used-now.js';
+import { EvictionOrder } from './eviction-order.js';
 import { OwnerKeys } from './owner-keys.js';
-import { UseOrder, type Ordered } from './use-order.js';
-
-interface Entry extends SessionRecord, Ordered<Entry> {
-  readonly key: string;
-  leaseToken: string | undefined;
-  /** When the lease lapses, milliseconds since 1970. */
-  leasedUntil: number;
-}
+import { isLeased, toRecord, type RamEntry } from './ram-entry.js';
 
 /** Who looks at all sessions gives way to other work after this many milliseconds. */
 const SLICE = 5;
@@ -33,14 +27,10 @@ const BATCH = 500;
 export class RamBackend implements SessionBackend {
   readonly inProcess = true;
 
-  private readonly entries = new Map<string, Entry>();
+  private readonly entries = new Map<string, RamEntry>();
   private readonly owners = new OwnerKeys();
 
-  // Each entry is in one of these. What has to go is the first of the first that is not empty.
-  private readonly anonymous = new UseOrder<Entry>();
-  private readonly owned = new UseOrder<Entry>();
-  /** Those that a request works on, whoever's they are. */
-  private readonly locked = new UseOrder<Entry>();
+  private readonly order = new EvictionOrder();
 
   /** @param maxSessions how many to keep; beyond it, the least recently used one goes: of those with an owner, last */
   constructor(private readonly maxSessions: number) {}
@@ -50,7 +40,7 @@ export class RamBackend implements SessionBackend {
     if (!entry) {
       return undefined;
     }
-    this.use(entry);
+    this.order.use(entry);
     return toRecord(entry);
   }
 
@@ -83,14 +73,14 @@ export class RamBackend implements SessionBackend {
     if (ttl !== undefined) {
       Object.assign(entry, usedNow(ttl));
     }
-    this.use(entry);
+    this.order.use(entry);
   }
 
   async touch(key: string, ttl: number): Promise<boolean> {
     const entry = this.find(key);
     if (entry) {
       Object.assign(entry, usedNow(ttl));
-      this.use(entry);
+      this.order.use(entry);
     }
     return entry !== undefined;
   }
@@ -105,7 +95,7 @@ export class RamBackend implements SessionBackend {
       this.drop(old);
     }
     const { data, owner, timeout, persistent, createdAt = now, ttl } = write;
-    const entry: Entry = {
+    const entry: RamEntry = {
       key,
       data,
       owner,
@@ -121,10 +111,13 @@ export class RamBackend implements SessionBackend {
       after: undefined,
     };
     if (this.entries.size >= this.maxSessions && write.replaces === undefined) {
-      this.evict();
+      const leaving = this.order.first();
+      if (leaving) {
+        this.drop(leaving);
+      }
     }
     this.entries.set(key, entry);
-    this.use(entry);
+    this.order.use(entry);
     this.owners.move(key, undefined, owner);
     return true;
   }
@@ -149,7 +142,7 @@ export class RamBackend implements SessionBackend {
     Object.assign(entry, usedNow(write.ttl));
     if (unlock) {
       entry.leaseToken = undefined;
-      this.use(entry);
+      this.order.use(entry);
     } else {
       this.takeLease(entry, lease);
     }
@@ -179,7 +172,7 @@ export class RamBackend implements SessionBackend {
   async close(): Promise<void> {
     this.entries.clear();
     this.owners.clear();
-    [this.anonymous, this.owned, this.locked].forEach(order => order.clear());
+    this.order.clear();
   }
 
   async count(): Promise<number> {
@@ -191,7 +184,7 @@ export class RamBackend implements SessionBackend {
   }
 
   async list(after = '', limit: number): Promise<StoredRecord[]> {
-    let page: Entry[] = [];
+    let page: RamEntry[] = [];
     const cut = () => (page = page.sort((a, b) => (a.key < b.key ? -1 : 1)).slice(0, limit));
     await this.walk(entry => {
       if (entry.key > after && entry.expiresAt > Date.now() && page.push(entry) === 2 * limit) {
@@ -205,7 +198,8 @@ export class RamBackend implements SessionBackend {
     return this.ownedBy(owner).map(entry => ({ key: entry.key, record: toRecord(entry) }));
   }
 
-  async admit({ key, write, lease, save }: Admission, limit: OwnerLimit): Promise<boolean | 'refused'> {
+  async admit(admission: Admission, limit: OwnerLimit): Promise<boolean | 'refused'> {
+    const { key, write, lease, save } = admission;
     const leaving = surplus(this.ownedBy(write.owner), key, limit.max);
     if (leaving.length > 0 && limit.refuses) {
       return 'refused';
@@ -214,7 +208,7 @@ export class RamBackend implements SessionBackend {
       return false;
     }
     leaving.forEach(entry => this.drop(entry));
-    return save ? this.save(key, write, lease, save) : this.create(key, write, lease);
+    return store(this, admission);
   }
 
   async deleteByOwner(owner: string, options: OwnerSelection = {}): Promise<number> {
@@ -232,7 +226,7 @@ export class RamBackend implements SessionBackend {
   }
 
   /** Looks at all entries, in slices: requests are served in between. */
-  private async walk(look: (entry: Entry) => void): Promise<void> {
+  private async walk(look: (entry: RamEntry) => void): Promise<void> {
     let seen = 0;
     let sliceEnd = performance.now() + SLICE;
     // A Map may change while it is walked. What is created meanwhile comes at the end: `latest` keeps the walk from
@@ -251,63 +245,30 @@ export class RamBackend implements SessionBackend {
   }
 
   /** Oldest first. */
-  private ownedBy(owner: string): Entry[] {
+  private ownedBy(owner: string): RamEntry[] {
     const entries = [...this.owners.keysOf(owner)].map(key => this.find(key));
     return entries.filter(entry => entry !== undefined).sort((a, b) => a.createdAt - b.createdAt);
   }
 
-  private find(key: string): Entry | undefined {
+  private find(key: string): RamEntry | undefined {
     const entry = this.entries.get(key);
     return entry && entry.expiresAt > Date.now() ? entry : undefined;
   }
 
-  private findLeased(key: string, lease: Lease): Entry | undefined {
+  private findLeased(key: string, lease: Lease): RamEntry | undefined {
     const entry = this.find(key);
     return entry?.leaseToken === lease.token ? entry : undefined;
   }
 
-  /** To the end of the order that it belongs to now. */
-  private use(entry: Entry): void {
-    const { anonymous, owned, locked } = this;
-    const order = isLeased(entry) ? locked : entry.owner === undefined ? anonymous : owned;
-    order.use(entry);
-  }
-
-  private takeLease(entry: Entry, lease: Lease): void {
+  private takeLease(entry: RamEntry, lease: Lease): void {
     entry.leaseToken = lease.token;
     entry.leasedUntil = Date.now() + lease.ms;
-    this.use(entry);
+    this.order.use(entry);
   }
 
-  /** Removes the one that is missed least: one that has expired, and of those in use, one only if there is no other. */
-  private evict(): void {
-    // A holder that has died gives nothing back. Who took a lease first is the first whose lease lapses.
-    for (let entry = this.locked.first; entry && !isLeased(entry); entry = this.locked.first) {
-      this.use(entry);
-    }
-    const { anonymous, owned, locked } = this;
-    const firsts = [anonymous.first, owned.first, locked.first].filter(each => each !== undefined);
-    const entry = firsts.find(({ expiresAt }) => expiresAt <= Date.now()) ?? firsts[0];
-    if (entry) {
-      this.drop(entry);
-    }
-  }
-
-  private drop(entry: Entry): void {
+  private drop(entry: RamEntry): void {
     this.entries.delete(entry.key);
-    entry.order?.remove(entry);
+    this.order.remove(entry);
     this.owners.move(entry.key, entry.owner, undefined);
   }
 }
-
-const isLeased = (entry: Entry): boolean => entry.leaseToken !== undefined && entry.leasedUntil > Date.now();
-
-const toRecord = (entry: Entry): SessionRecord => ({
-  data: entry.data,
-  owner: entry.owner,
-  timeout: entry.timeout,
-  persistent: entry.persistent,
-  createdAt: entry.createdAt,
-  expiresAt: entry.expiresAt,
-  lastUsedAt: entry.lastUsedAt,
-});

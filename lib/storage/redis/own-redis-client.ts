@@ -1,4 +1,5 @@
 import type { RedisClientType } from 'redis';
+import { inTime } from '../in-time.js';
 import { importOptional } from '../import-optional.js';
 import { commandsOf, type RedisCommands, type SendCommand } from './redis.client.js';
 
@@ -48,7 +49,7 @@ export class OwnRedisClient implements RedisCommands {
       timeoutMs,
     );
     try {
-      await inTime(own.connect(), timeoutMs);
+      await inTime(own.connect(), timeoutMs, () => new NoAnswer(timeoutMs));
     } catch (error) {
       own.close();
       throw error;
@@ -98,9 +99,9 @@ export class OwnRedisClient implements RedisCommands {
   }
 
   private async orRenew<T>(answer: Promise<T>): Promise<T> {
-    const { client } = this;
+    const { client, timeoutMs } = this;
     try {
-      return await inTime(answer, this.timeoutMs);
+      return await inTime(answer, timeoutMs, () => new NoAnswer(timeoutMs));
     } catch (error) {
       if (error instanceof NoAnswer || /\bREADONLY\b/.test(String(error))) {
         this.renew(client);
@@ -121,14 +122,10 @@ export class OwnRedisClient implements RedisCommands {
   }
 }
 
-class NoAnswer extends Error {}
-
-/** @throws NoAnswer */
-function inTime<T>(work: Promise<T>, ms: number): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new NoAnswer(`Redis did not answer within ${ms} ms`)), ms);
-    work.then(resolve, reject).finally(() => clearTimeout(timer));
-  });
+class NoAnswer extends Error {
+  constructor(ms: number) {
+    super(`Redis did not answer within ${ms} ms`);
+  }
 }
 
 function end(client: RedisClientType): void {

@@ -1,4 +1,6 @@
+import { SAME_TIME } from '../clock-offset.js';
 import { DamageLog } from '../damage-log.js';
+import { HintedOwners } from '../hinted-owners.js';
 import { LockedAdmission } from '../locked-admission.js';
 import { unlessLater } from '../record-format.js';
 import type {
@@ -13,9 +15,9 @@ import type {
 } from '../session-backend.js';
 import type { RedisConnection } from './redis.connection.js';
 import { RedisKeys } from './redis.keys.js';
-import { RedisOwners } from './redis.owners.js';
-import { SAME_TIME, toFields, toMs, toRecord } from './redis.record.js';
-import { CREATE, DELETE, LOCK, READ, RENEW, SAVE, TOUCH, UNLOCK } from './redis.scripts.js';
+import { RedisOwnerIndex, type RedisHint } from './redis.owner-index.js';
+import { toFields, toMs, toRecord } from './redis.record.js';
+import { CREATE, DELETE, DELETE_OWNED, LOCK, READ, RENEW, SAVE, TOUCH, UNLOCK } from './redis.scripts.js';
 import { RedisWakeups } from './redis.wakeups.js';
 
 /** Records that a list reads together. */
@@ -28,7 +30,8 @@ const READ_TOGETHER = 100;
  */
 export class RedisBackend implements SessionBackend {
   private readonly damage = new DamageLog('SessionRedisBackend');
-  private readonly owners: RedisOwners;
+  private readonly index: RedisOwnerIndex;
+  private readonly owners: HintedOwners<RedisHint>;
   private readonly keys: RedisKeys;
   private readonly wakeups: RedisWakeups;
   private readonly admission: LockedAdmission;
@@ -46,9 +49,14 @@ export class RedisBackend implements SessionBackend {
     private readonly maxSize: number,
     private readonly onClose: () => void,
   ) {
-    this.owners = new RedisOwners(connection, prefix, key => this.read(key));
+    this.index = new RedisOwnerIndex(connection, prefix);
+    this.owners = new HintedOwners(
+      this.index,
+      key => this.read(key),
+      async (key, owner) => (await connection.run(DELETE_OWNED, prefix + key, owner)) === 1,
+    );
     this.keys = new RedisKeys(connection, prefix);
-    this.admission = new LockedAdmission(this, owner => this.owners.lockOf(owner));
+    this.admission = new LockedAdmission(this, owner => this.index.lockOf(owner));
     this.wakeups = new RedisWakeups(connection.commands, channelOf(prefix));
   }
 
@@ -84,15 +92,16 @@ export class RedisBackend implements SessionBackend {
 
   async touch(key: string, ttl: number): Promise<boolean> {
     const touch = (hint: string) => this.connection.run(TOUCH, this.prefix + key, toMs(ttl), hint);
-    const done = await touch('');
-    return (
-      (Array.isArray(done) ? await touch(await this.owners.hint(String(done[0]), key, ttl)) : done) === 1
-    );
+    let done = await touch('');
+    if (Array.isArray(done)) {
+      done = await touch(await this.index.hint(String(done[0]), key, ttl));
+    }
+    return done === 1;
   }
 
   async create(key: string, write: SessionWrite, lease?: Lease): Promise<boolean> {
     const { owner, createdAt, ttl } = write;
-    const hint = owner === undefined ? undefined : await this.owners.hint(owner, key, ttl);
+    const hint = owner === undefined ? undefined : await this.index.hint(owner, key, ttl);
     const done = await this.connection.run(
       CREATE,
       this.prefix + key,
@@ -117,8 +126,11 @@ export class RedisBackend implements SessionBackend {
     const [life, leaseMs] = [toMs(ttl), unlock ? '' : toMs(lease.ms)];
     const save = (hint?: string) =>
       this.connection.run(SAVE, this.prefix + key, lease.token, leaseMs, life, ...toFields(write, hint));
-    const done = await save();
-    return (isWord(done, 'hint') ? await save(await this.owners.hint(owner!, key, ttl)) : done) === 1;
+    let done = await save();
+    if (isWord(done, 'hint')) {
+      done = await save(await this.index.hint(owner!, key, ttl));
+    }
+    return done === 1;
   }
 
   async delete(key: string, lease?: Lease): Promise<boolean> {
@@ -190,7 +202,7 @@ export class RedisBackend implements SessionBackend {
 
   /** A hint that stays does no harm: it goes by itself. */
   private forgetLater(owner: string, key: string, hint: string): void {
-    const work = this.owners.forget(owner, [{ key, hint }]).catch(() => undefined);
+    const work = this.index.forget(owner, [{ key, hint }]).catch(() => undefined);
     this.forgetting.add(work);
     void work.then(() => this.forgetting.delete(work));
   }

@@ -1,8 +1,6 @@
+import { clockOffset } from '../clock-offset.js';
 import { checkRecordFormat } from '../record-format.js';
 import type { SessionRecord, SessionWrite } from '../session-backend.js';
-
-/** Milliseconds by which clocks differ before it counts: less is the way to the server, and rounding. */
-export const SAME_TIME = 5_000;
 
 /** Milliseconds: a time to live that the server takes, about 3,000 years. */
 const LONGEST = 1e14;
@@ -30,8 +28,7 @@ export function toRecord(key: string, reply: unknown[]): SessionRecord {
   );
   checkRecordFormat(key, format && Number(format), owner);
   const [createdAt, lastUsedAt, expiresAt, now] = reply.slice(5).map(value => Number(value ?? Number.NaN));
-  const ahead = now! - Date.now();
-  const offset = Math.abs(ahead) > SAME_TIME ? ahead : 0;
+  const offset = clockOffset(now!);
   return {
     data: data!,
     owner,

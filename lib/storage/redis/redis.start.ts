@@ -5,7 +5,7 @@ import { describeError } from '../describe-error.js';
 import { channelOf } from './redis.backend.js';
 import type { RedisCommands } from './redis.client.js';
 import type { RedisConnection } from './redis.connection.js';
-import { indexKey } from './redis.owners.js';
+import { indexKey } from './redis.owner-index.js';
 import { CHECK, CHECK_INDEX } from './redis.scripts.js';
 
 /** The first version that has what the scripts use. */
