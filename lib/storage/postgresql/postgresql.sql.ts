@@ -181,8 +181,10 @@ export function postgresqlStatements(
     list: `SELECT ${RECORD} FROM ${table} WHERE key > $1 AND ${UNEXPIRED} AND ${KNOWN} AND length(key) = 43
       ORDER BY key LIMIT $2`,
     findByOwner: `SELECT ${RECORD} FROM ${table} WHERE owner = $1 AND ${UNEXPIRED} AND ${KNOWN} ORDER BY created_at, key`,
-    // Until the end of the transaction, no other session becomes the owner's.
-    admission: `SELECT pg_advisory_xact_lock($1) WHERE ${BOUNDED}`,
+    // Until the end of the transaction, no other session becomes the owner's. The server ends that of a process that
+    // stands still, before those who wait for it give up.
+    admission: `SELECT pg_advisory_xact_lock($1) WHERE ${BOUNDED} AND
+      set_config('idle_in_transaction_session_timeout', '${Math.ceil(waitMs / 2)}', true) IS NOT NULL`,
     keysOfOwner: `SELECT key FROM ${table} WHERE owner = $1 AND ${UNEXPIRED} ORDER BY created_at, key`,
     deleteOwned: `DELETE FROM ${table} WHERE key = ANY($1::text[]) AND owner = $2`,
     // Neither waits for a row while it has another: those that lock several rows would wait for each other.
