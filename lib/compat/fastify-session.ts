@@ -66,7 +66,8 @@ export class FastifySessionMembers extends ExpressSessionMembers {
     return this[HANDLER].loaded('isSaved').isStored && !this.isModified();
   }
 
-  options({ maxAge, expires }: { maxAge?: number; expires?: Date } = {}): void {
+  options(options?: { maxAge?: number; expires?: Date } | null): void {
+    const { maxAge, expires } = options ?? {};
     if (maxAge !== undefined) {
       this.cookie.maxAge = maxAge;
     } else if (expires !== undefined) {

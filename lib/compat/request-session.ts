@@ -39,7 +39,7 @@ export const requestSessionExtension: HttpExtension = {
  */
 export function loadSession(req: IncomingMessage, _res: unknown, next: (error?: unknown) => void): void {
   const proceed = () => next();
-  const work: Promise<unknown> = findContext(req)?.use() ?? Promise.resolve();
+  const work = findContext(req)?.loadAhead() ?? Promise.resolve();
   work.then(proceed, next);
 }
 

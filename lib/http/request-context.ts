@@ -82,6 +82,11 @@ export class RequestContext implements SessionContext {
     return readOnly ? open.readOnlySession : open.session;
   }
 
+  /** Loads the session for others, who say what they use it for. */
+  async loadAhead(): Promise<void> {
+    await this.load(this.prepare());
+  }
+
   /** The session in use, to be loaded. @throws why there is none */
   prepare(): OpenSession {
     if (this.isSkipped) {

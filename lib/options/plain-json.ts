@@ -88,7 +88,7 @@ function copyPlainItems(items: unknown[], depth: number): unknown {
 const isPlainArray = (value: object): value is unknown[] =>
   Object.getPrototypeOf(value) === Array.prototype && Array.isArray(value);
 
-const isPlainObject = (value: object): boolean =>
+export const isPlainObject = (value: object): boolean =>
   Object.getPrototypeOf(value) === Object.prototype &&
   !Array.isArray(value) &&
   Object.getOwnPropertySymbols(value).length === 0;

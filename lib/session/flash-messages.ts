@@ -1,3 +1,4 @@
+import { isPlainObject } from '../options/plain-json.js';
 import { setValue } from './live-values.js';
 import type { Values } from './session-codec.js';
 
@@ -28,7 +29,8 @@ export function takeFlashes(values: Values, key: string): unknown[] {
 
 function flashesIn(values: Values): Record<string, unknown[]> {
   const kept: unknown = Object.hasOwn(values, FLASH) ? values[FLASH] : {};
-  if (typeof kept !== 'object' || kept === null || !Object.values(kept).every(Array.isArray)) {
+  const isKept = typeof kept === 'object' && kept !== null && isPlainObject(kept);
+  if (!isKept || !Object.values(kept).every(Array.isArray)) {
     throw new TypeError(
       "session.flash() keeps its messages under the key 'flash', which holds other data; use another key for that",
     );

@@ -200,14 +200,14 @@ export class SessionStore {
    * @param options.secure whether the client comes over HTTPS, which `secure: 'auto'` goes by. Default false
    * @returns undefined if there is no such session
    */
-  cookieFor(id: string, options: { secure?: boolean } = {}): Promise<SessionCookieText | undefined> {
+  cookieFor(id: string, options?: { secure?: boolean }): Promise<SessionCookieText | undefined> {
     return this.run(async () => {
       const key = keyOf(id);
       const record = key === undefined ? undefined : await this.runtime.backend.read(key);
       if (!record || !this.runtime.parse(key!, record)) {
         return undefined;
       }
-      const setCookie = this.ids.bind(id, record.expiresAt, options.secure ?? false, {}, record.persistent);
+      const setCookie = this.ids.bind(id, record.expiresAt, options?.secure ?? false, {}, record.persistent);
       return { setCookie, cookie: setCookie.split(';', 1)[0]! };
     });
   }

@@ -84,6 +84,12 @@ export function describeOwners({ name, describe, needing }: Suite): void {
         '😁',
         '%00',
         '*',
+        '\ud800',
+        '\udc00',
+        '\ufffd',
+        '\\ud800',
+        '"',
+        '\\',
       ];
       owners.push("'; DROP TABLE sessions; --", 'é', 'e\u0301', 'ﬁ', 'fi', 'x'.repeat(300), 'x'.repeat(301));
       const keys = new Map(owners.map(owner => [owner, newKey()]));

@@ -1,7 +1,7 @@
 import { Controller, Get, Query } from '@nestjs/common';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { Session, SessionStore, type SessionModuleOptions } from 'nest-sessions';
-import { SETUPS, startApp, type TestApp } from '../support/app.js';
+import { loadSession, Session, SessionStore, type SessionModuleOptions } from 'nest-sessions';
+import { SETUPS, startApp, type TestApp, type TestAppOptions } from '../support/app.js';
 import { Client, sendRaw } from '../support/client.js';
 import { TestClock } from '../support/clock.js';
 import { lockCount } from '../support/scripts.js';
@@ -139,9 +139,14 @@ afterEach(async () => {
 });
 
 for (const { storage, adapter } of SETUPS) {
-  const start = async (options: SessionModuleOptions = {}) => {
+  const start = async (options: SessionModuleOptions = {}, prepare?: TestAppOptions['prepare']) => {
     const sessions = { ...(await clock.newStorage(storage)), ...options };
-    started = await startApp({ adapter, sessions, controllers: [LifeController] });
+    started = await startApp({
+      adapter,
+      sessions,
+      controllers: [LifeController],
+      ...(prepare && { prepare }),
+    });
     client = new Client(started.url);
   };
   /** What a request does to the cookie, after `minutes`. */
@@ -264,8 +269,11 @@ for (const { storage, adapter } of SETUPS) {
       expect(await maxAgeAfter(10, '/poll-timeout')).toBe(7200);
     });
 
-    it('with eager, does not move with touch: false', async () => {
-      await start({ eager: true });
+    it.each(['eager', 'loadSession'])('with %s, does not move with touch: false', async way => {
+      await start(
+        { eager: way === 'eager' },
+        app => void (way === 'loadSession' && adapter === 'express' && app.use(loadSession)),
+      );
       expect(await maxAgeAfter(0, '/write')).toBe(3600);
       expect(await maxAgeAfter(40, '/poll')).toBeUndefined();
       expect(await maxAgeAfter(10, '/look')).toBe(3600);

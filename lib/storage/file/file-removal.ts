@@ -16,9 +16,14 @@ export class FileRemoval {
    * Removes a record with its lock in hand, taken from whoever has it. The file is moved into the lock, which
    * fails if the lock was lost meanwhile: so no later holder's record is ever hit.
    * @param expiredOnly leave an unexpired record alone
+   * @param isMeant asked with the lock in hand: whether it is to be removed as it is now
    * @returns what was removed
    */
-  async remove(key: string, expiredOnly = false): Promise<'live' | 'expired' | undefined> {
+  async remove(
+    key: string,
+    expiredOnly = false,
+    isMeant = async () => true,
+  ): Promise<'live' | 'expired' | undefined> {
     const file = this.records.pathOf(key);
     for (;;) {
       if (!(await unlessMissing(stat(file)))) {
@@ -35,7 +40,7 @@ export class FileRemoval {
       try {
         // Seen before it is moved: afterwards, another removal may have taken it along with the lock.
         const removed = (await this.records.hasExpired(file)) ? 'expired' : 'live';
-        isLeft = expiredOnly && removed === 'live';
+        isLeft = (expiredOnly && removed === 'live') || !(await isMeant());
         if (isLeft) {
           return undefined;
         }

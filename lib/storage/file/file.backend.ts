@@ -59,7 +59,7 @@ export class FileBackend implements SessionBackend {
     this.owners = new HintedOwners(
       this.hints,
       key => this.read(key),
-      async (key, owner) => (await ownerOf(this.read(key))) === owner && this.delete(key),
+      (key, owner) => this.removeOwned(key, owner),
     );
     this.records = new FileRecords(this.root, this.scratch, maxFileSize(maxSize));
     this.removal = new FileRemoval(this.records, (key, lease) => this.lockOf(key, lease));
@@ -232,6 +232,12 @@ export class FileBackend implements SessionBackend {
 
   deleteByOwner(owner: string, options?: OwnerSelection): Promise<number> {
     return this.owners.delete(owner, options);
+  }
+
+  private async removeOwned(key: string, owner: string): Promise<boolean> {
+    const isOwned = async () => (await ownerOf(this.read(key))) === owner;
+    // Asked before too: to look with its lock in hand takes that from a request.
+    return (await isOwned()) && (await this.removal.remove(key, false, isOwned)) === 'live';
   }
 
   private lockOf(key: string, lease: Lease): FileLock {

@@ -35,6 +35,9 @@ export class PostgresqlAdmission {
         if (leaving.length > 0 && limit.refuses) {
           return 'refused';
         }
+        if (leaving.length > 0) {
+          await query(sql.lockRows, [[key, ...leaving.map(each => each.key)]]);
+        }
         const { rowCount } = await query(storing.text, storing.values);
         if (rowCount && leaving.length > 0) {
           await query(sql.deleteOwned, [leaving.map(each => each.key), owner]);

@@ -10,6 +10,7 @@ import type {
   SessionRecord,
   SessionWrite,
 } from '../session-backend.js';
+import { toText } from '../escaped-text.js';
 import { PostgresqlAdmission } from './postgresql.admission.js';
 import { isSqlState, isStatementError, PostgresqlConnection } from './postgresql.connection.js';
 import {
@@ -21,7 +22,6 @@ import {
   toRecord,
   toSaving,
   toStored,
-  toText,
   toToken,
   type Row,
   type Saving,

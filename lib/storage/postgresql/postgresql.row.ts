@@ -1,4 +1,5 @@
 import { clockOffset } from '../clock-offset.js';
+import { fromText, toText } from '../escaped-text.js';
 import { checkRecordFormat } from '../record-format.js';
 import type {
   Lease,
@@ -98,8 +99,3 @@ const toOwner = ({ owner }: SessionWrite): string | null => (owner === undefined
 
 /** With the time of the lease, so that its beginning is known from its end. */
 export const toToken = ({ token, ms }: Lease): string => `${token} ${ms}`;
-
-/** PostgreSQL's text holds no zero character: it is escaped, and so is the escape. */
-export const toText = (value: string): string => value.replaceAll('\\', '\\\\').replaceAll('\0', '\\0');
-const fromText = (text: string): string =>
-  text.replace(/\\(.)/g, (_, escaped) => (escaped === '0' ? '\0' : escaped));

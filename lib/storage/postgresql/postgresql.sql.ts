@@ -29,6 +29,7 @@ export interface PostgresqlStatements {
   readonly findByOwner: string;
   readonly admission: string;
   readonly keysOfOwner: string;
+  readonly lockRows: string;
   readonly deleteOwned: string;
   readonly deleteByOwner: string;
   readonly deleteOneByOwner: string;
@@ -186,6 +187,8 @@ export function postgresqlStatements(
     admission: `SELECT pg_advisory_xact_lock($1) WHERE ${BOUNDED} AND
       set_config('idle_in_transaction_session_timeout', '${Math.ceil(waitMs / 2)}', true) IS NOT NULL`,
     keysOfOwner: `SELECT key FROM ${table} WHERE owner = $1 AND ${UNEXPIRED} ORDER BY created_at, key`,
+    // In the order of keys, as all that locks several rows.
+    lockRows: `SELECT key FROM ${table} WHERE key = ANY($1::text[]) ORDER BY key FOR UPDATE`,
     deleteOwned: `DELETE FROM ${table} WHERE key = ANY($1::text[]) AND owner = $2`,
     // Neither waits for a row while it has another: those that lock several rows would wait for each other.
     deleteByOwner: deleteOwned('FOR UPDATE SKIP LOCKED'),

@@ -1,5 +1,6 @@
 import { SAME_TIME } from '../clock-offset.js';
 import { DamageLog } from '../damage-log.js';
+import { fromText, toText } from '../escaped-text.js';
 import { HintedOwners } from '../hinted-owners.js';
 import { LockedAdmission } from '../locked-admission.js';
 import { unlessLater } from '../record-format.js';
@@ -53,7 +54,7 @@ export class RedisBackend implements SessionBackend {
     this.owners = new HintedOwners(
       this.index,
       key => this.read(key),
-      async (key, owner) => (await connection.run(DELETE_OWNED, prefix + key, owner)) === 1,
+      async (key, owner) => (await connection.run(DELETE_OWNED, prefix + key, toText(owner))) === 1,
     );
     this.keys = new RedisKeys(connection, prefix);
     this.admission = new LockedAdmission(this, owner => this.index.lockOf(owner));
@@ -94,7 +95,7 @@ export class RedisBackend implements SessionBackend {
     const touch = (hint: string) => this.connection.run(TOUCH, this.prefix + key, toMs(ttl), hint);
     let done = await touch('');
     if (Array.isArray(done)) {
-      done = await touch(await this.index.hint(String(done[0]), key, ttl));
+      done = await touch(await this.index.hint(fromText(String(done[0])), key, ttl));
     }
     return done === 1;
   }
@@ -137,7 +138,7 @@ export class RedisBackend implements SessionBackend {
     const reply = await this.connection.run(DELETE, this.prefix + key, lease?.token ?? '');
     const [removed, owner, hint] = reply as unknown[];
     if (isThere(owner) && isThere(hint)) {
-      this.forgetLater(String(owner), key, String(hint));
+      this.forgetLater(fromText(String(owner)), key, String(hint));
     }
     return removed === 1;
   }

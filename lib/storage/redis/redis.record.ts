@@ -1,4 +1,5 @@
 import { clockOffset } from '../clock-offset.js';
+import { fromText, toText } from '../escaped-text.js';
 import { checkRecordFormat } from '../record-format.js';
 import type { SessionRecord, SessionWrite } from '../session-backend.js';
 
@@ -13,7 +14,7 @@ export function toFields(
   { data, owner, timeout, persistent }: SessionWrite,
   hint: string | undefined,
 ): string[] {
-  const fields = Object.entries({ data, owner, timeout, persistent, hint });
+  const fields = Object.entries({ data, owner: owner && toText(owner), timeout, persistent, hint });
   return fields.flatMap(([name, value]) => (value === undefined ? [] : [name, String(value)]));
 }
 
@@ -23,15 +24,15 @@ export function toFields(
  * @throws RecordFormatException for one of an unknown format
  */
 export function toRecord(key: string, reply: unknown[]): SessionRecord {
-  const [data, owner, format, timeout, persistent] = reply.map(value =>
+  const [data, ownerText, format, timeout, persistent] = reply.map(value =>
     value === null || value === undefined ? undefined : String(value),
   );
-  checkRecordFormat(key, format && Number(format), owner);
+  checkRecordFormat(key, format && Number(format), ownerText && fromText(ownerText));
   const [createdAt, lastUsedAt, expiresAt, now] = reply.slice(5).map(value => Number(value ?? Number.NaN));
   const offset = clockOffset(now!);
   return {
     data: data!,
-    owner,
+    owner: ownerText === undefined ? undefined : fromText(ownerText),
     timeout: timeout === undefined ? undefined : Number(timeout),
     persistent: persistent === undefined ? undefined : persistent === 'true',
     createdAt: createdAt! - offset,
